@@ -1,0 +1,51 @@
+"""A Pocket (Morse) development node for tests and the local network. See README.md."""
+
+from infra.localnet.pocket.chain import Chain, Submission
+from infra.localnet.pocket.genesis import Genesis
+from infra.localnet.pocket.misbehaviour import (
+    AbciLogging,
+    DropConnection,
+    EmptyAccountTxs,
+    EmptyAnswer,
+    GatewayError,
+    Hang,
+    HtmlPage,
+    IndexLag,
+    LoseSubmitted,
+    Misbehaviour,
+    OldNode,
+    QuotedAnswer,
+    RejectSubmits,
+    ServerError,
+    Slow,
+    StaleHeight,
+    WrongChainId,
+)
+from infra.localnet.pocket.node import PocketNode
+from infra.localnet.pocket.wallet import Vault, Wallet
+
+__all__ = [
+    "AbciLogging",
+    "Chain",
+    "DropConnection",
+    "EmptyAccountTxs",
+    "EmptyAnswer",
+    "GatewayError",
+    "Genesis",
+    "Hang",
+    "HtmlPage",
+    "IndexLag",
+    "LoseSubmitted",
+    "Misbehaviour",
+    "OldNode",
+    "PocketNode",
+    "QuotedAnswer",
+    "RejectSubmits",
+    "ServerError",
+    "Slow",
+    "StaleHeight",
+    "Submission",
+    "Vault",
+    "Wallet",
+    "WrongChainId",
+]

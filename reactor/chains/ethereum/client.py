@@ -1,0 +1,286 @@
+"""Ethereum as this program needs it: heads and finality, our contracts' events in windows, their state, one receipt.
+
+Reads only. The user sends mints; `simulate` runs one without sending it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from typing import Self
+
+from loguru import logger
+
+from reactor.chains.cache import SharedReads
+from reactor.chains.errors import ChainError, MalformedAnswer, NotFound, RpcUnavailable
+from reactor.chains.ethereum import contracts, wire
+from reactor.chains.ethereum.events import BY_HASH_SECONDS, ContractEvents
+from reactor.chains.ethereum.finality import Finality
+from reactor.chains.ethereum.nodes import Nodes, Transport, block_parameter, web3_transport
+from reactor.chains.ethereum.span import Span
+from reactor.chains.ethereum.state import ContractState
+from reactor.chains.ethereum.types import ContractFacts, Head, HeadView, MintedEvent, ReceiptEvents, Window
+from reactor.chains.rpc import Endpoint, Retries
+
+__all__ = ["EthereumChain"]
+
+# A read at a moving block (a number, `latest`) is shared this long at most, and only until a new head is seen.
+_SHARED_SECONDS = 2.0
+# How far the preferred node may be behind the best one before the others go first.
+_LAG_BLOCKS = 3
+# How long such a laggard stays behind the others, so that the head does not swing back at once.
+_LAG_SECONDS = 600.0
+
+
+class EthereumChain:
+    """One bridge's view of Ethereum through a list of endpoints, the first preferred.
+
+    `endpoints`: http(s) URLs. `chain_id`: every endpoint must serve it. `wpokt`, `controller`: the contracts. `finality`:
+    when a block is final. `seconds`: time-out of one call. All methods raise the classes of `reactor.chains.errors`.
+    Close it, or use it as an asynchronous context manager.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        *,
+        chain_id: int,
+        wpokt: str,
+        controller: str,
+        finality: Finality,
+        seconds: float = 10.0,
+        retries: Retries | None = None,
+        span: Span | None = None,
+        facts_seconds: float = 300.0,
+        limit_seconds: float = 15.0,
+        transport: Callable[[str, float], Transport] = web3_transport,
+    ) -> None:
+        self.chain_id = chain_id
+        self.wpokt = wire.own_address(wpokt, "wpokt")
+        self.controller = wire.own_address(controller, "controller")
+        self.finality = finality
+        self._nodes = Nodes(endpoints, chain_id, seconds=seconds, retries=retries, transport=transport)
+        self._reads = SharedReads()
+        self._newest: Head | None = None
+        self._state = ContractState(
+            self._nodes,
+            self._reads,
+            wpokt=self.wpokt,
+            controller=self.controller,
+            facts_seconds=facts_seconds,
+            limit_seconds=limit_seconds,
+        )
+        self._events = ContractEvents(
+            self._nodes,
+            self._reads,
+            wpokt=self.wpokt,
+            controller=self.controller,
+            span=span or Span(),
+            on_changes=self._state.note,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Cancel shared reads and close the connections."""
+        await self._reads.close()
+        await self._nodes.close()
+
+    @property
+    def calls(self) -> Counter[str]:
+        """JSON-RPC calls sent so far, by method."""
+        return self._nodes.endpoints.calls
+
+    @property
+    def failures(self) -> Counter[tuple[str, str]]:
+        """Failed operations so far, by (endpoint label, error class)."""
+        return self._nodes.endpoints.failures
+
+    @property
+    def window_blocks(self) -> int:
+        """The number of blocks that the next window may hold."""
+        return self._events.span.blocks
+
+    async def check_endpoints(self) -> dict[str, Head | ChainError]:
+        """Each endpoint's newest block or its error, wrong chain included, by label (for `check` and start-up)."""
+        outcomes = await self._nodes.ask_all(lambda endpoint: self._nodes.header(endpoint, "latest"))
+        return {f"{endpoint.index}: {endpoint.label}": outcome for endpoint, outcome in outcomes.items()}
+
+    # Heads and headers
+
+    async def head(self) -> Head:
+        """The newest block, from the first endpoint that answers. It may be lower than the last one, on a fail-over."""
+        return (await self._nodes.run(self._latest))[0]
+
+    async def view(self) -> HeadView:
+        """The newest and the newest final block at one and the same endpoint."""
+
+        async def read(endpoint: Endpoint) -> HeadView:
+            head, label = await self._latest(endpoint)
+            return HeadView(head, await self._final(endpoint, head), label)
+
+        return await self._nodes.run(read)
+
+    async def final(self) -> Head | None:
+        """The newest final block; None while the chain is shorter than finality asks."""
+        return (await self.view()).final
+
+    async def header(self, block: int | str) -> Head:
+        """The header of a block, by number or by hash. NotFound if no endpoint has it."""
+
+        async def read() -> Head:
+            return await self._nodes.run(lambda endpoint: self._nodes.header(endpoint, block))
+
+        if isinstance(block, str):
+            return await self._reads.get(("header", block), BY_HASH_SECONDS, read)
+        return await self._reads.get(("header", block, self._newest), _SHARED_SECONDS, read)
+
+    async def is_canonical(self, number: int, block_hash: str) -> bool:
+        """Whether the block at `number` has this hash now. False too if there is no such block."""
+        try:
+            return (await self.header(number)).hash == block_hash
+        except NotFound:
+            return False
+
+    async def agreeing(self, number: int, block_hash: str) -> int:
+        """How many endpoints show this block at this height now: agreement of k of n before signing."""
+        found = await self._nodes.ask_all(lambda endpoint: self._nodes.header(endpoint, number))
+        return sum(isinstance(header, Head) and header.hash == block_hash for header in found.values())
+
+    async def heads(self, interval: float = 1.0, stall_seconds: float = 60.0) -> AsyncGenerator[HeadView, None]:
+        """The view whenever it changes, polled every `interval` seconds, through errors, for ever.
+
+        The head may go backwards (fail-over, reorganisation). When it stands still for `stall_seconds`, the endpoints are
+        compared and those that lag stand back.
+        """
+        shown: HeadView | None = None
+        changed = time.monotonic()
+        failed = 0
+        while True:
+            pause = interval
+            try:
+                view = await self._next_view(shown)
+                if time.monotonic() - changed > stall_seconds:
+                    await self._stand_back_laggards(view.head)
+                    changed = time.monotonic()
+            except ChainError as error:
+                failed += 1
+                # A long outage is told at 1, 2, 4, 8 … failures, not at each.
+                if failed & (failed - 1) == 0:
+                    logger.warning("no Ethereum head ({} in a row): {}", failed, error)
+                pause = random.uniform(interval, max(interval, min(60.0, interval * 2 ** min(failed, 10))))  # noqa: S311 - jitter
+            else:
+                failed = 0
+                if shown is None or (view.head, view.final) != (shown.head, shown.final):
+                    shown, changed = view, time.monotonic()
+                    yield view
+            await asyncio.sleep(pause)
+
+    async def _next_view(self, shown: HeadView | None) -> HeadView:
+        """The current view; one call as long as the head stands, since `safe` and `finalized` move with heads."""
+
+        async def read(endpoint: Endpoint) -> HeadView:
+            head, label = await self._latest(endpoint)
+            if shown is not None and shown.head == head and shown.endpoint == label:
+                return shown
+            return HeadView(head, await self._final(endpoint, head), label)
+
+        return await self._nodes.run(read)
+
+    async def _latest(self, endpoint: Endpoint) -> tuple[Head, str]:
+        head = await self._nodes.header(endpoint, "latest")
+        self._newest = head
+        return head, endpoint.label
+
+    async def _final(self, endpoint: Endpoint, head: Head) -> Head | None:
+        deepest = head.number - self.finality.blocks
+        if deepest < 0:
+            return None
+        if self.finality.kind == "latest":
+            return head if deepest == head.number else await self._nodes.header(endpoint, deepest)
+        try:
+            tagged = await self._nodes.header(endpoint, self.finality.kind)
+        except NotFound:
+            return None  # a young chain has no such block yet
+        # SECURITY: the floor holds whatever the node calls final.
+        return tagged if tagged.number <= deepest else await self._nodes.header(endpoint, deepest)
+
+    async def _stand_back_laggards(self, head: Head) -> None:
+        outcomes = await self._nodes.ask_all(lambda endpoint: self._nodes.header(endpoint, "latest"))
+        heads = {endpoint: found for endpoint, found in outcomes.items() if isinstance(found, Head)}
+        best = max((found.number for found in heads.values()), default=head.number)
+        for endpoint, found in heads.items():
+            if found.number < best - _LAG_BLOCKS:
+                reason = f"stands at block {found.number} while another endpoint has {best}"
+                self._nodes.endpoints.mark_down(endpoint, RpcUnavailable(reason, endpoint=endpoint.url), _LAG_SECONDS)
+
+    # Events
+
+    async def window(self, from_block: int, to_block: int) -> Window:
+        """Our contracts' events from `from_block` on, as far as the node's limits allow, at most to `to_block`.
+
+        NotFound means that no endpoint has come that far yet. See `ContractEvents.window`.
+        """
+        return await self._events.window(from_block, to_block)
+
+    async def minted_lookup(self, recipient: str, nonce: int, from_block: int, to_block: int) -> tuple[MintedEvent, ...]:
+        """The `Minted` events to `recipient` with `nonce` in the blocks `from_block` to `to_block`, both included."""
+        return await self._events.minted_lookup(recipient, nonce, from_block, to_block)
+
+    async def receipt_events(self, tx_hash: str) -> ReceiptEvents:
+        """Outcome and events of a mined transaction. NotFound if no endpoint knows it as mined."""
+        return await self._events.receipt_events(tx_hash)
+
+    # State of the contracts
+
+    async def facts(self, candidates: Iterable[str] = (), *, fresh: bool = False) -> ContractFacts:
+        """State of both contracts; `candidates` are the addresses whose membership is asked.
+
+        Shared by all callers, read again after an event in a scanned window that may have changed it, and after a while in any
+        case; `fresh` reads now.
+        """
+        return await self._state.facts(candidates, fresh=fresh)
+
+    async def is_validator(self, address: str) -> bool:
+        """Whether MintController counts signatures of this address (shared read, as `facts`)."""
+        return await self._state.is_validator(address)
+
+    async def user_nonce(self, recipient: str, block: int | str = "latest") -> int:
+        """The last nonce that WrappedPocket minted to `recipient` (0: none), as of a block number, hash or tag."""
+        data = contracts.address_call(contracts.GET_USER_NONCE, recipient)
+        at = block_parameter(block)
+
+        async def read() -> int:
+            return await self._nodes.run(
+                lambda endpoint: self._nodes.parsed(
+                    endpoint,
+                    "eth_call",
+                    [{"to": self.wpokt, "data": data}, at],
+                    lambda answer: contracts.decode_uint(answer, "getUserNonce"),
+                )
+            )
+
+        if isinstance(at, dict):
+            return await self._reads.get(("nonce", recipient.lower(), block), BY_HASH_SECONDS, read)
+        return await self._reads.get(("nonce", recipient.lower(), block, self._newest), _SHARED_SECONDS, read)
+
+    async def simulate(self, data: str, *, sender: str | None = None, to: str | None = None) -> str:
+        """Run call data (of `contracts.mint_call`) on MintController, or `to`, without sending it; the returned data.
+
+        Raises:
+            RpcRefused: it would revert; `reason` and `contracts.revert_reason(error.data)` say why.
+        """
+        call = {"to": to or self.controller, "data": data}
+        if sender is not None:
+            call["from"] = sender
+        answer = await self._nodes.call("eth_call", [call, "latest"])
+        if not isinstance(answer, str):
+            raise MalformedAnswer(f"expected hex, got {wire.text_of(answer)}", method="eth_call")
+        return answer

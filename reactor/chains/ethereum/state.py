@@ -1,0 +1,155 @@
+"""The state of WrappedPocket and MintController, read rarely and shared by all that need it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from reactor.chains.cache import SharedReads
+from reactor.chains.ethereum import contracts, wire
+from reactor.chains.ethereum.logs import Log
+from reactor.chains.ethereum.nodes import Nodes
+from reactor.chains.ethereum.types import ContractFacts, Domain, Head
+from reactor.chains.rpc import Endpoint
+
+__all__ = ["ContractState"]
+
+T = TypeVar("T")
+
+# Addresses learnt from events; more than the contract will ever have, few enough to ask for each.
+_MEMBERS_KNOWN = 256
+_AT_ONCE = 8
+
+
+class ContractState:
+    """Reads facts at one block of one endpoint; they stay until an event may have changed them or their time is over."""
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        reads: SharedReads,
+        *,
+        wpokt: str,
+        controller: str,
+        facts_seconds: float,
+        limit_seconds: float,
+    ) -> None:
+        self._nodes = nodes
+        self._reads = reads
+        self._wpokt = wpokt
+        self._controller = controller
+        self._facts_seconds = facts_seconds
+        self._limit_seconds = limit_seconds
+        self._named: set[str] = set()
+        self._noted: deque[tuple[str, int]] = deque(maxlen=_MEMBERS_KNOWN)
+
+    def note(self, changes: Iterable[Log]) -> None:
+        """Events that may have changed the contracts' state were seen: read again when next asked.
+
+        Each counts once: blocks that are not final yet are scanned again on every head.
+        """
+        changed = False
+        for log in changes:
+            if (log.block_hash, log.log_index) in self._noted:
+                continue
+            self._noted.append((log.block_hash, log.log_index))
+            changed = True
+            if log.topics[0] in contracts.MEMBER_TOPICS and len(log.topics) == 2 and len(self._named) < _MEMBERS_KNOWN:
+                self._named.add("0x" + log.topics[1][26:])
+        if changed:
+            self.forget()
+
+    def forget(self) -> None:
+        """Forget all but what never changes (the EIP-712 domain)."""
+        self._reads.drop(lambda key: isinstance(key, tuple) and key[0] in {"facts", "limit", "validator"})
+
+    async def facts(self, candidates: Iterable[str], *, fresh: bool) -> ContractFacts:
+        """See `EthereumChain.facts`."""
+        if fresh:
+            self.forget()
+        asked = frozenset(wire.own_address(item, "candidate") for item in candidates) | self._named
+        domain = await self._reads.get(("domain",), math.inf, self._read_domain)
+        block, members, state = await self._reads.get(
+            ("facts", asked), self._facts_seconds, lambda: self._nodes.run(lambda endpoint: self._read(endpoint, asked))
+        )
+        limit = await self._reads.get(("limit",), self._limit_seconds, self._read_limit)
+        return ContractFacts(
+            block=block,
+            threshold=state["signerThreshold"],
+            validators=members,
+            validator_count=state["validatorCount"],
+            max_mint_limit=state["maxMintLimit"],
+            current_mint_limit=limit,
+            mint_per_second=state["mintPerSecond"],
+            paused=bool(state["paused"]),
+            fee_flag=bool(state["feeFlag"]),
+            fee_basis=state["feeBasis"],
+            domain=domain,
+        )
+
+    async def is_validator(self, address: str) -> bool:
+        """See `EthereumChain.is_validator`."""
+        wanted = wire.own_address(address, "address")
+
+        async def read() -> bool:
+            return await self._nodes.run(lambda endpoint: self._is_member(endpoint, wanted, "latest"))
+
+        return await self._reads.get(("validator", wanted), self._facts_seconds, read)
+
+    async def _read(self, endpoint: Endpoint, asked: frozenset[str]) -> tuple[Head, tuple[str, ...], dict[str, int]]:
+        head = await self._nodes.header(endpoint, "latest")
+        at = hex(head.number)
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def number(to: str, name: str, data: str) -> int:
+            def decode(answer: object) -> int:
+                if name in {"paused", "feeFlag"}:
+                    return int(contracts.decode_bool(answer, name))
+                return contracts.decode_uint(answer, name)
+
+            async with gate:
+                return await self._call(endpoint, to, data, at, decode)
+
+        async def member(address: str) -> bool:
+            async with gate:
+                return await self._is_member(endpoint, address, at)
+
+        reads = [(self._controller, name, data) for name, data in contracts.CONTROLLER_READS.items()]
+        reads += [(self._wpokt, name, data) for name, data in contracts.WPOKT_READS.items()]
+        ordered = sorted(asked)
+        try:
+            async with asyncio.TaskGroup() as group:
+                values = [group.create_task(number(*read)) for read in reads]
+                members = [group.create_task(member(address)) for address in ordered]
+        except BaseExceptionGroup as errors:
+            # One of them says all: callers know chain errors, not groups of them.
+            raise errors.exceptions[0] from None
+        state = {name: task.result() for (_, name, _), task in zip(reads, values, strict=True)}
+        known = tuple(address for address, task in zip(ordered, members, strict=True) if task.result())
+        return head, known, state
+
+    async def _is_member(self, endpoint: Endpoint, address: str, at: str) -> bool:
+        data = contracts.address_call(contracts.VALIDATORS, address)
+        return await self._call(endpoint, self._controller, data, at, lambda answer: contracts.decode_bool(answer, "validators"))
+
+    async def _read_domain(self) -> Domain:
+        return await self._nodes.run(
+            lambda endpoint: self._call(endpoint, self._controller, contracts.DOMAIN, "latest", contracts.decode_domain)
+        )
+
+    async def _read_limit(self) -> int:
+        return await self._nodes.run(
+            lambda endpoint: self._call(
+                endpoint,
+                self._controller,
+                contracts.CURRENT_MINT_LIMIT,
+                "latest",
+                lambda answer: contracts.decode_uint(answer, "currentMintLimit"),
+            )
+        )
+
+    async def _call(self, endpoint: Endpoint, to: str, data: str, at: str, decode: Callable[[object], T]) -> T:
+        return await self._nodes.parsed(endpoint, "eth_call", [{"to": to, "data": data}, at], decode)

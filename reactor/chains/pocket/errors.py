@@ -1,0 +1,95 @@
+"""What can go wrong between this process and a Pocket node, one type per remedy.
+
+Everything that a client raises is a `PocketRpcError`; `failover` says whether another endpoint may know better at
+once, `retryable` whether asking again after a while may help. An answer that is not understood means "not known":
+neither success nor failure.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PocketConfigError(ValueError):
+    """The client cannot be built from these settings; the text names the setting and the remedy."""
+
+
+class PocketDecodeError(ValueError):
+    """Bytes that are not what they should be. `field` names the part (dotted path), `reason` what is wrong with it."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class PocketRpcError(Exception):
+    """A call failed. `endpoint` is the configured name of the endpoint that was asked, never its URL."""
+
+    failover: ClassVar[bool] = False
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, endpoint: str, call: str, text: str) -> None:
+        super().__init__(f"{endpoint}: {call}: {text}")
+        self.endpoint = endpoint
+        self.call = call
+        self.text = text
+
+
+class RpcUnavailable(PocketRpcError):  # noqa: N818 - the field's term, and the error's name in metrics
+    """No usable answer: connection, time-out, 5xx, rate limit, gateway error. Ask again or elsewhere."""
+
+    failover = True
+    retryable = True
+
+
+class RpcRefused(PocketRpcError):  # noqa: N818
+    """The node understood the call and said no. Repeating it unchanged will not help; `text` is the node's own."""
+
+    def __init__(self, endpoint: str, call: str, text: str, status: int = 400) -> None:
+        super().__init__(endpoint, call, text)
+        self.status = status
+
+
+class NotFound(PocketRpcError):  # noqa: N818
+    """This endpoint does not know the transaction or block (it may be pending, or the node may lag)."""
+
+
+class WrongChain(PocketRpcError):  # noqa: N818
+    """The endpoint serves another chain than the configured one. Another endpoint may be right."""
+
+    failover = True
+
+    def __init__(self, endpoint: str, call: str, expected: str, found: str) -> None:
+        super().__init__(endpoint, call, f"chain id is {found!r}, expected {expected!r}: correct the endpoint or the chain id")
+        self.expected = expected
+        self.found = found
+
+
+class MalformedAnswer(PocketRpcError):  # noqa: N818
+    """An answer of the wrong shape. `field` is the path of the value that was missing, mistyped or contradictory."""
+
+    failover = True
+    retryable = True
+
+    def __init__(self, endpoint: str, call: str, field: str, reason: str) -> None:
+        super().__init__(endpoint, call, f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class WindowNotReady(PocketRpcError):  # noqa: N818
+    """The endpoint cannot show the whole window yet: it lags, or the last block is not indexed.
+
+    `readable_to` is the highest height that it could have shown (below the window's start when it could show nothing).
+    """
+
+    failover = True
+
+    def __init__(self, endpoint: str, call: str, text: str, readable_to: int) -> None:
+        super().__init__(endpoint, call, text)
+        self.readable_to = readable_to
+
+
+class WindowTooLarge(PocketRpcError):  # noqa: N818
+    """The window holds more pages than allowed: ask for fewer blocks."""

@@ -1,0 +1,344 @@
+"""The Morse back end: one validator's view of the chain through its list of nodes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final, Self
+
+from reactor.chains.pocket.errors import (
+    NotFound,
+    PocketConfigError,
+    PocketDecodeError,
+    PocketRpcError,
+    RpcRefused,
+    WindowNotReady,
+    WrongChain,
+)
+from reactor.chains.pocket.morse import answers
+from reactor.chains.pocket.morse.answers import Asked
+from reactor.chains.pocket.morse.codec import SendMsg, decode_tx, tx_hash
+from reactor.chains.pocket.morse.history import DEFAULT_PAGE_SIZE, read_window
+from reactor.chains.pocket.morse.transport import Endpoint, RetryPolicy, Transport, gather_endpoints
+from reactor.chains.pocket.types import (
+    EndpointStatus,
+    PocketBlock,
+    PocketHead,
+    PocketTx,
+    SubmitOutcome,
+    SubmitResult,
+    TxState,
+    TxStatus,
+    Window,
+)
+
+HEIGHT: Final = "query/height"
+BLOCK: Final = "query/block"
+TX: Final = "query/tx"
+ACCOUNT_TXS: Final = "query/accounttxs"
+BALANCE: Final = "query/balance"
+PARAM: Final = "query/param"
+UNCONFIRMED: Final = "query/unconfirmedtx"
+RAW_TX: Final = "client/rawtx"
+
+DEFAULT_TIMEOUT: Final = 10.0
+"""Seconds per request: a node walks an address's whole history for one page."""
+
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_ADDRESS: Final = re.compile(r"[0-9a-f]{40}")
+
+
+_MOST_BEHIND: Final = 8
+"""Blocks that a node may show without having executed them, before it counts as not ready at all."""
+
+
+class MorseClient:
+    """`PocketChain` over the `/v1` HTTP interface (Pocket RC-0.9.2).
+
+    Every method raises a `PocketRpcError` when the chain cannot be asked or says no; see `pocket.errors`. An endpoint
+    is used only after its latest header has shown the configured chain id.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        *,
+        chain_id: str,
+        timeout: float = DEFAULT_TIMEOUT,
+        retry: RetryPolicy | None = None,
+        page_size: int = DEFAULT_PAGE_SIZE,
+    ) -> None:
+        if not chain_id:
+            raise PocketConfigError("Pocket chain id: must not be empty")
+        if not 1 <= page_size <= 1000:
+            raise PocketConfigError(f"Pocket page size: must be 1 to 1000, is {page_size}")
+        self.chain_id = chain_id
+        self._page_size = page_size
+        self._http = Transport(endpoints, timeout=timeout, retry=retry or RetryPolicy())
+        self._proven: set[Endpoint] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close()
+
+    @property
+    def calls(self) -> Counter[str]:
+        """HTTP requests so far, by path below `/v1/`."""
+        return self._http.calls
+
+    # --- one endpoint -------------------------------------------------------------------------------------------
+
+    async def _post(self, endpoint: Endpoint, call: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        if endpoint not in self._proven:
+            await self._block(endpoint, 0)
+        return await self._http.post(endpoint, call, body)
+
+    async def _block(self, endpoint: Endpoint, height: int) -> tuple[PocketBlock, tuple[bytes, ...]]:
+        """Header and transactions of a block (0: latest), from the right chain and of the right height."""
+        asked = Asked(endpoint.name, BLOCK)
+        answer = await self._http.post(endpoint, BLOCK, {"height": height})
+        block = answers.parse_block(asked, answer)
+        # SECURITY: a node of another chain would show other deposits.
+        if block.chain_id != self.chain_id:
+            self._proven.discard(endpoint)
+            raise WrongChain(endpoint.name, BLOCK, self.chain_id, block.chain_id)
+        if height and block.height != height:
+            raise asked.malformed("block.header.height", f"is {block.height}, asked for {height}")
+        self._proven.add(endpoint)
+        return block, answers.parse_block_txs(asked, answer)
+
+    async def _height(self, endpoint: Endpoint) -> int:
+        answer = await self._post(endpoint, HEIGHT, {})
+        return answers.integer(Asked(endpoint.name, HEIGHT), answer, "height")
+
+    async def _history(self, endpoint: Endpoint, address: str, low: int, high: int, *, received: bool) -> tuple[PocketTx, ...]:
+        asked = Asked(endpoint.name, ACCOUNT_TXS)
+
+        async def fetch(page: int) -> tuple[tuple[PocketTx, ...], int]:
+            body = {
+                "address": address,
+                "page": page,
+                "per_page": self._page_size,
+                "received": received,
+                "prove": False,
+                "order": "desc",  # oldest first on this version: appends do not shift the pages
+                "height": low,  # "from this height on"; older nodes ignore it
+            }
+            return answers.parse_page(asked, await self._post(endpoint, ACCOUNT_TXS, body))
+
+        return await read_window(asked, fetch, low, high)
+
+    # --- heads and blocks ---------------------------------------------------------------------------------------
+
+    async def head(self) -> PocketHead:
+        """The newest height (one cheap call; no time). Its transactions may not be indexed yet."""
+
+        async def work(endpoint: Endpoint) -> PocketHead:
+            return PocketHead(await self._height(endpoint), None, endpoint.name)
+
+        return await self._http.failover(work)
+
+    async def block(self, height: int) -> PocketBlock:
+        """The header of a block; 0 means the latest. Raises NotFound beyond the endpoint's head."""
+        if height < 0:
+            raise ValueError(f"height {height} must not be negative")
+
+        async def work(endpoint: Endpoint) -> PocketBlock:
+            return (await self._block(endpoint, height))[0]
+
+        return await self._http.failover(work)
+
+    async def check(self) -> tuple[EndpointStatus, ...]:
+        """Ask every endpoint for its head, once: what each shows, or what is wrong with it. Never raises."""
+
+        async def work(endpoint: Endpoint) -> EndpointStatus:
+            try:
+                return EndpointStatus(endpoint.name, (await self._block(endpoint, 0))[0])
+            except PocketRpcError as error:
+                return EndpointStatus(endpoint.name, None, str(error))
+
+        found = await gather_endpoints(self._http.endpoints, work)
+        for status in found:
+            if isinstance(status, BaseException):
+                raise status
+        return tuple(status for status in found if isinstance(status, EndpointStatus))
+
+    # --- transactions -------------------------------------------------------------------------------------------
+
+    async def window(self, address: str, from_height: int, to_height: int) -> Window:
+        """What `address` received and sent in [from_height, to_height], all from one endpoint that has it.
+
+        The head itself is readable when every send of its block that concerns the address is in the index; else the
+        window ends one block earlier (see `Window.to_height`).
+
+        Raises:
+            WindowNotReady: no endpoint has indexed the window (its head is lower, or `from_height` is the head).
+            WindowTooLarge: ask for fewer blocks.
+            PocketRpcError: see `pocket.errors`.
+        """
+        _check(_ADDRESS, "address", address)
+        if not 1 <= from_height <= to_height:
+            raise ValueError(f"window [{from_height}, {to_height}]: must start at 1 or later and not end before it")
+
+        async def work(endpoint: Endpoint) -> Window:
+            return await self._window(endpoint, address, from_height, to_height)
+
+        return await self._http.failover(work)
+
+    async def _window(self, endpoint: Endpoint, address: str, low: int, high: int) -> Window:
+        head = await self._height(endpoint)
+        if head < high:
+            raise WindowNotReady(endpoint.name, "window", f"its head is {head}, {high} was asked for", head)
+        high = await self._executed(endpoint, address, low, high)
+        received = await self._history(endpoint, address, low, high, received=True)
+        sent = await self._history(endpoint, address, low, high, received=False)
+        # SECURITY: a lagging node answers "nothing" instead of an error; only a node that shows the last block counts.
+        block, raws = await self._last_block(endpoint, high)
+        if high == head and not _all_indexed(raws, address, received, sent):
+            high -= 1
+            if high < low:
+                raise WindowNotReady(endpoint.name, "window", f"block {head} is not indexed yet", high)
+            block, _ = await self._last_block(endpoint, high)
+            received = tuple(tx for tx in received if tx.height <= high)
+            sent = tuple(tx for tx in sent if tx.height <= high)
+        return Window(address, low, high, received, sent, block, head, endpoint.name)
+
+    async def _executed(self, endpoint: Endpoint, address: str, low: int, high: int) -> int:
+        """The last height up to `high` whose state the node has: its history may be empty above, however many blocks it shows.
+
+        SECURITY: a block is shown before its transactions are executed. A window read in between would lose deposits for good.
+        """
+        for height in range(high, max(low, high - _MOST_BEHIND) - 1, -1):
+            try:
+                await self._post(endpoint, BALANCE, {"address": address, "height": height})
+            except RpcRefused:
+                continue
+            return height
+        raise WindowNotReady(endpoint.name, "window", f"it shows block {high} but has not executed it", low - 1)
+
+    async def _last_block(self, endpoint: Endpoint, height: int) -> tuple[PocketBlock, tuple[bytes, ...]]:
+        try:
+            return await self._block(endpoint, height)
+        except NotFound as error:
+            raise WindowNotReady(endpoint.name, "window", error.text, height - 1) from None
+
+    async def tx(self, hash_: str) -> PocketTx:
+        """One indexed transaction by its hash (lower case). Raises NotFound while it is not in the index."""
+        return (await self._tx(hash_))[0]
+
+    async def _tx(self, hash_: str) -> tuple[PocketTx, str]:
+        _check(_HASH, "hash", hash_)
+
+        async def work(endpoint: Endpoint) -> tuple[PocketTx, str]:
+            asked = Asked(endpoint.name, TX)
+            tx = answers.parse_tx(asked, await self._post(endpoint, TX, {"hash": hash_, "prove": False}))
+            if tx.hash != hash_:
+                raise asked.malformed("hash", f"is {tx.hash}, asked for {hash_}")
+            return tx, endpoint.name
+
+        return await self._http.failover(work)
+
+    async def status(self, hash_: str) -> TxStatus:
+        """Where a transaction is: in a block (with its code), in the mempool, or unknown to the endpoint asked."""
+        try:
+            tx, endpoint = await self._tx(hash_)
+        except NotFound as error:
+            try:
+                pending = await self.unconfirmed(hash_)
+            except RpcRefused:  # older nodes lack the look-up: then it is simply not known
+                pending = False
+            return TxStatus(TxState.PENDING if pending else TxState.UNKNOWN, hash_, error.endpoint)
+        return TxStatus(TxState.SUCCEEDED if tx.code == 0 else TxState.FAILED, hash_, endpoint, tx)
+
+    async def unconfirmed(self, hash_: str) -> bool:
+        """Is the transaction in the mempool of the endpoint asked? Raises RpcRefused on nodes without the look-up."""
+        _check(_HASH, "hash", hash_)
+
+        async def work(endpoint: Endpoint) -> bool:
+            try:
+                answer = await self._post(endpoint, UNCONFIRMED, {"hash": hash_})
+            except NotFound:
+                return False
+            return answer is not None
+
+        return await self._http.failover(work)
+
+    async def submit(self, raw: bytes) -> SubmitResult:
+        """Hand a signed transaction (length prefix included) to a node. Submitting the same bytes again is harmless.
+
+        Raises:
+            PocketDecodeError: these bytes are no transaction; nothing was sent.
+            PocketRpcError: no endpoint gave a verdict; the transaction may or may not have reached the chain.
+        """
+        message = decode_tx(raw).msg
+        sender = message.from_address if isinstance(message, SendMsg) else ""
+        hash_ = tx_hash(raw)
+
+        async def work(endpoint: Endpoint) -> SubmitResult:
+            try:
+                answer = await self._post(endpoint, RAW_TX, {"address": sender, "raw_hex_bytes": raw.hex()})
+            except RpcRefused as error:
+                if answers.IN_CACHE not in error.text:
+                    raise
+                return SubmitResult(SubmitOutcome.ALREADY_KNOWN, hash_, endpoint.name, text=error.text)
+            return answers.parse_submission(Asked(endpoint.name, RAW_TX), answer, hash_)
+
+        return await self._http.failover(work)
+
+    # --- state --------------------------------------------------------------------------------------------------
+
+    async def balance(self, address: str) -> int:
+        """The balance in uPOKT at the endpoint's head; 0 for an account that does not exist."""
+        _check(_ADDRESS, "address", address)
+
+        async def work(endpoint: Endpoint) -> int:
+            answer = await self._post(endpoint, BALANCE, {"address": address, "height": 0})
+            return answers.integer(Asked(endpoint.name, BALANCE), answer, "balance")
+
+        return await self._http.failover(work)
+
+    async def param(self, key: str) -> str:
+        """A chain parameter as text, for example `auth/TxSigLimit` or `auth/MaxMemoCharacters`."""
+
+        async def work(endpoint: Endpoint) -> str:
+            asked = Asked(endpoint.name, PARAM)
+            value = answers.member(asked, await self._post(endpoint, PARAM, {"key": key}), "param_value")
+            if not isinstance(value, str):
+                return json.dumps(value)
+            return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+
+        return await self._http.failover(work)
+
+
+def _check(pattern: re.Pattern[str], name: str, value: str) -> None:
+    if not pattern.fullmatch(value):
+        raise ValueError(f"{name} {value!r}: must be lower-case hex without 0x")
+
+
+def _all_indexed(raws: Sequence[bytes], address: str, received: Sequence[PocketTx], sent: Sequence[PocketTx]) -> bool:
+    """Is every send of the block that concerns the address among the indexed ones?
+
+    A block can be visible before its transactions are indexed. A send that failed its checks inside the block is never
+    indexed and looks the same: then the block is read with the next one.
+    """
+    incoming, outgoing = {tx.hash for tx in received}, {tx.hash for tx in sent}
+    for raw in raws:
+        try:
+            message = decode_tx(raw, allow_amino=True).msg
+        except PocketDecodeError:
+            continue  # the chain could not execute it either
+        if not isinstance(message, SendMsg):
+            continue
+        if message.to_address == address and tx_hash(raw) not in incoming:
+            return False
+        if message.from_address == address and tx_hash(raw) not in outgoing:
+            return False
+    return True

@@ -1,0 +1,272 @@
+"""`explain`: everything that is known about one request, and why it is where it is."""
+
+# ruff: noqa: PLC0415 - what is heavy is imported by the command that needs it
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from reactor.cli.common import ConfigOption, JsonOption, Problem, ago, clean, moment, print_json, read_settings, say, warn
+from reactor.cli.local import open_journal, read_ledger
+
+if TYPE_CHECKING:
+    from reactor.cli.dossier import Dossier, Known
+    from reactor.cli.people import People
+    from reactor.documents.statuses import Collection
+    from reactor.settings import Settings
+    from reactor.state.journal import Journal
+    from reactor.state.ledger import Ledger
+
+Found = list[tuple["Collection", dict[str, Any]]]
+
+_CHAIN_SECONDS: Final = 5.0
+_HASH: Final = re.compile(r"(?:0x)?[0-9a-f]{64}(?![0-9a-f])")
+_ID: Final = re.compile(r"[0-9a-f]{24}")
+
+WhatArgument = Annotated[
+    str, typer.Argument(help="A transaction hash (deposit, burn, mint or return; any form), a document's _id, or an event key.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(explain)
+
+
+def explain(what: WhatArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Explain one request: facts, history, who signed and who is missing, why it waits, what this validator did."""
+    settings = read_settings(config)
+    text = _wanted(what)
+    with ExitStack() as stack:
+        journal, ledger = _own(settings, stack)
+        found, people, threshold, members = asyncio.run(_ask(settings, text))
+        known = _known(settings, people, journal, ledger, threshold, members)
+        _tell(known, found, text, as_json=as_json)
+
+
+def _wanted(what: str) -> str:
+    """The hash or id in what was given. Raises Problem."""
+    text = what.strip().lower()
+    if _ID.fullmatch(text):
+        return text
+    found = _HASH.findall(text)
+    if len(found) != 1:
+        raise Problem(
+            f"{clean(what)} is no transaction hash and no _id", "give 64 hex digits, with or without 0x, or 24 of an _id"
+        )
+    return str(found[0])
+
+
+def _own(settings: Settings, stack: ExitStack) -> tuple[Journal | None, Ledger | None]:
+    """This machine's journal and ledger, if it has any: the command works on an operator's laptop too."""
+    from reactor.state.problems import JournalMissing, StateProblem
+
+    journal: Journal | None = None
+    ledger: Ledger | None = None
+    try:
+        journal = open_journal(settings)
+        stack.callback(journal.close)
+        ledger = read_ledger(settings)
+        if ledger is not None:
+            stack.callback(ledger.close)
+    except JournalMissing:
+        pass  # not a validator's machine
+    except StateProblem as error:
+        warn(str(error))
+    return journal, ledger
+
+
+async def _ask(settings: Settings, text: str) -> tuple[Found, People, int, tuple[str, ...]]:
+    from reactor.cli.people import people
+    from reactor.parts import open_store
+    from reactor.store import tail
+    from reactor.store.heartbeats import read_heartbeats
+
+    async with await open_store(settings) as store, asyncio.TaskGroup() as group:
+        found, quorum = group.create_task(tail.find(store, text)), group.create_task(_quorum(settings))
+        rows = group.create_task(read_heartbeats(store))
+    everyone = people(rows.result(), settings.ethereum.validator_addresses, datetime.now(UTC))
+    return found.result(), everyone, *quorum.result()
+
+
+async def _quorum(settings: Settings) -> tuple[int, tuple[str, ...]]:
+    """Threshold and members by the contract's word; 0 and the configured ones where the node does not answer."""
+    from reactor.chains.errors import ChainError
+    from reactor.parts import ethereum_chain
+
+    configured = settings.ethereum.validator_addresses
+    try:
+        async with asyncio.timeout(_CHAIN_SECONDS), ethereum_chain(settings) as chain:
+            facts = await chain.facts(configured)
+    except (ChainError, TimeoutError) as error:
+        warn(f"Ethereum does not answer ({clean(str(error)) or 'time-out'}): threshold and members are not known")
+        return 0, configured
+    return facts.threshold, facts.validators
+
+
+def _known(
+    settings: Settings,
+    people: People,
+    journal: Journal | None,
+    ledger: Ledger | None,
+    threshold: int,
+    members: tuple[str, ...],
+) -> Known:
+    from reactor.cli.dossier import Known
+    from reactor.parts import bridge_of
+
+    return Known(bridge_of(settings), people, journal, ledger, threshold, members)
+
+
+def _tell(known: Known, found: Found, text: str, *, as_json: bool) -> None:
+    from reactor.cli.dossier import compile_dossier
+    from reactor.documents.statuses import REQUESTS
+
+    dossiers = [compile_dossier(known, role, raw) for role, raw in found if role in REQUESTS]
+    events = [(role, raw) for role, raw in found if role not in REQUESTS]
+    if not found:
+        _tell_unknown(known, text)
+    if as_json:
+        seen = [{"collection": role.value, **raw} for role, raw in events]
+        print_json({"requests": [_plain(one) for one in dossiers], "seen": seen})
+        return
+    for dossier in dossiers:
+        _print(dossier)
+    for role, raw in events:
+        _print_event(role, raw)
+
+
+def _tell_unknown(known: Known, text: str) -> None:
+    """No document: perhaps the own ledger knows the event."""
+    ledger, keys = known.ledger, list[str]()
+    if ledger is not None and not _ID.fullmatch(text):
+        bare = text.removeprefix("0x")
+        deposit = ledger.deposit(bare)
+        keys = ([deposit.key] if deposit else []) + [one.key for one in ledger.burns_of_tx(f"0x{bare}")]
+    if keys:
+        raise Problem(
+            f"no document, but this validator's own ledger knows {', '.join(keys)}",
+            "a running validator inserts it again on its next sweep",
+        )
+    raise Problem(
+        f"nothing is known of {text}",
+        "if it is on chain: wait for its finality and compare the scanners' positions in `reactor status`",
+    )
+
+
+def _plain(one: Dossier) -> dict[str, Any]:
+    document = one.document
+    return {
+        "collection": one.collection.value,
+        "id": one.id,
+        "key": one.key,
+        "status": document.status,
+        "document": document.model_dump(mode="json", exclude={"id"}),
+        "malformed": list(document.malformed),
+        "signatures": {"have": len(one.entries), "needed": one.needed, "entries": [asdict(entry) for entry in one.entries]},
+        "missing": one.missing,
+        "waiting": one.waiting,
+        "objections": one.objections,
+        "ledger": one.ledger,
+        "here": one.here,
+        "validators": one.others,
+    }
+
+
+# ---------------------------------------------------------------------- for people
+
+
+def _row(name: str, text: str) -> None:
+    say(f"  {name:<11} {text}")
+
+
+def _print(one: Dossier) -> None:
+    from reactor.cli.changes import pokt
+
+    document = one.document
+    say(f"{one.collection.value} {clean(document.transaction_hash) or '(no hash)'}, document {one.id}")
+    recipient = clean(getattr(document, "recipient_address", "")) or f"{clean(document.sender_address)} (back)"
+    _row("request", f"{pokt(document.amount)} POKT from {clean(document.sender_address) or '?'} to {recipient}")
+    _row("event", one.key)
+    since = f", changed {ago(document.updated_at)} ago" if document.updated_at.year > 1970 else ""
+    _row("status", f"{clean(document.status) or '?'}{since}, made {ago(document.created_at)} ago")
+    if document.malformed:
+        _row("malformed", ", ".join(clean(name) for name in document.malformed))
+    if one.waiting:
+        by = f" (says {clean(document.waiting.by)}, {ago(document.waiting.at)} ago)" if document.waiting else ""
+        _row("waits", one.waiting + by)
+    _print_signatures(one)
+    for objection in one.objections:
+        _row("objection", f"{clean(objection['signer'])}: {clean(objection['sentence'])} ({objection['verdict']})")
+    for name in ("mint_tx_hash", "return_tx_hash"):
+        if text := getattr(document, name, ""):
+            _row("completed", f"{name} {clean(text)}")
+    _print_ledger(one.ledger)
+    _print_here(one.here)
+    _print_history(one)
+    for other in one.others:
+        _row("validator", f"{clean(other['address'])} {clean(other['name'])} ({other['state']}): {other['says']}")
+
+
+def _print_signatures(one: Dossier) -> None:
+    good = sum(entry.verifies is True for entry in one.entries)
+    of = f" of {one.needed}" if one.needed else ""
+    _row("signatures", f"{len(one.entries)}{of}, {good} verify")
+    words = {True: "verifies", False: "DOES NOT VERIFY", None: "could not be judged"}
+    for entry in one.entries:
+        _row("", f"{clean(entry.signer)} {clean(entry.name)} {words[entry.verifies]}")
+    enough = (bool(one.needed) and good >= one.needed) or one.document.status in {"success", "failed"}
+    for missing in one.missing:
+        why = f": {clean(missing['why'])}" if missing["why"] else ""
+        mark = "not needed" if enough else "MISSING"
+        _row("", f"{clean(missing['signer'])} {clean(missing['name'])} {mark} ({missing['state']}){why}")
+
+
+def _print_ledger(ledger: dict[str, Any] | None) -> None:
+    if ledger is None:
+        _row("ledger", "none on this machine")
+        return
+    if not ledger["seen"]:
+        _row("ledger", "this validator's own scanners have not seen the event")
+        return
+    final = "final" if ledger["final"] else "not final yet"
+    _row("ledger", f"height {ledger['height']}, {moment(ledger['time'])} UTC, {final}: {ledger['outcome']}")
+    for name, pair in ledger["differs"].items():
+        _row("", f"{name} DIFFERS: the document says {clean(pair['document'])}, the chain {clean(pair['ledger'])}")
+    for line in ledger["completion"]:
+        _row("", line)
+
+
+def _print_here(here: dict[str, Any] | None) -> None:
+    if here is None:
+        _row("journal", "none on this machine")
+        return
+    if not here["signed"]:
+        _row("journal", "this validator has signed nothing for it")
+    for row in here["signed"]:
+        _row("journal", f"signed {row['outcome']}, attempt {row['attempt']}, {moment(row['at'])} UTC, digest {row['digest']}")
+    for hold in here["holds"]:
+        detail = f"{clean(hold['reason'])} by {clean(hold['by'])}: {clean(hold['detail'])}"
+        _row("held", f"{hold['id']} {clean(hold['scope'])} {detail}")
+
+
+def _print_history(one: Dossier) -> None:
+    for entry in one.document.history:
+        why = f": {clean(entry.reason)}" if entry.reason else ""
+        _row("history", f"{entry.at:%Y-%m-%d %H:%M:%S} UTC {clean(entry.status):<10} by {clean(entry.by) or '?'}{why}")
+    if not one.document.history:
+        _row("history", "empty: as it was inserted")
+
+
+def _print_event(role: Collection, raw: dict[str, Any]) -> None:
+    say(f"{role.value} {clean(raw.get('transaction_hash'))}, document {raw.get('_id')} (what a validator saw, for display)")
+    for name in ("recipient_address", "amount", "nonce", "memo", "code", "height", "block_number"):
+        if name in raw:
+            _row(name, clean(raw[name], 200))

@@ -1,0 +1,54 @@
+"""This validator's own disk, as operators' commands open it: beside a running validator, without chains and Mongo."""
+
+# ruff: noqa: PLC0415 - what is heavy is imported by the command that needs it
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reactor.cli.common import Problem
+
+if TYPE_CHECKING:
+    from reactor.settings import Settings
+    from reactor.state.journal import Journal
+    from reactor.state.ledger import Ledger
+
+
+def open_journal(settings: Settings) -> Journal:
+    """The signing journal. Raises JournalMissing or StateProblem."""
+    from reactor.parts import bridge_of
+    from reactor.state.journal import Journal
+
+    return Journal.open(settings.state.directory, bridge_of(settings))
+
+
+def read_ledger(settings: Settings) -> Ledger | None:
+    """The ledger for looking things up; none where none was made yet.
+
+    Never `Ledger.open`: with another configuration than the running validator's that would begin the ledger anew.
+    """
+    from reactor.parts import bridge_of
+    from reactor.state.database import Database, meta_of, require_schema
+    from reactor.state.ledger import Ledger
+    from reactor.state.ledger_file import CORRUPT_REMEDY, LEDGER_FILE, LEDGER_SCHEMA
+
+    path = settings.state.directory / LEDGER_FILE
+    if not path.exists():
+        return None
+    bridge = bridge_of(settings)
+    scopes = (bridge.pocket_scope, bridge.ethereum_scope)
+    database = Database(path, "NORMAL", CORRUPT_REMEDY)
+    try:
+        meta = meta_of(database)
+        require_schema(database, meta, LEDGER_SCHEMA)
+        _require_scope(meta.get("scope", ""), scopes, path)
+    except BaseException:
+        database.close()
+        raise
+    return Ledger(database, bridge)
+
+
+def _require_scope(noted: str, scopes: tuple[str, str], path: Path) -> None:
+    if not all(scope in noted for scope in scopes):
+        raise Problem(f"{path} belongs to the bridge {noted}", "name that bridge's configuration with --config")

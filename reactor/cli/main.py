@@ -1,0 +1,56 @@
+"""The `reactor` command. Commands import what they need when they run: `reactor --help` loads no chain library."""
+
+# ruff: noqa: PLC0415 - what is heavy is imported by the command that needs it
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from reactor.cli import check, config, explain, journal, keys, run, status, stops, tail
+from reactor.cli.common import JsonOption, print_json, say
+from reactor.cli.faults import report
+
+app = typer.Typer(
+    name="reactor",
+    help="One validator of a token bridge: runs it, checks it, shows and stops what it does.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (run, check, status, tail, explain, stops):
+    module.register(app)
+app.add_typer(journal.app, name="journal")
+app.add_typer(config.app, name="config")
+app.add_typer(keys.app, name="keys")
+
+
+@app.command()
+def version(as_json: JsonOption = False) -> None:
+    """Show the version of this software."""
+    from reactor.parts import software_version
+
+    number = software_version()
+    if as_json:
+        print_json({"name": "bridge-reactor", "version": number, "python": sys.version.split()[0]})
+    else:
+        say(f"bridge-reactor {number}")
+
+
+def main(arguments: Annotated[Sequence[str] | None, "for tests; else the process's own"] = None) -> int:
+    """Run one command; the exit code: 0 well, 1 a problem with its remedy, 2 wrong usage or configuration."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="reactor")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # noqa: BLE001 - the last place where an error can be told instead of thrown at a person
+        return report(error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

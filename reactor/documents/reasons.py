@@ -1,0 +1,93 @@
+"""Why: the typed reasons that stand in documents, logs and `reactor explain`. One sentence each, parameters beside them."""
+
+from enum import StrEnum
+
+
+class WaitReason(StrEnum):
+    """Why a document stays where it is."""
+
+    NOT_FINAL = "not_final"
+    NOT_SEEN = "not_seen"
+    CLAIM_UNPROVEN = "claim_unproven"
+    LEDGER_BEHIND = "ledger_behind"
+    NONCE_UNKNOWN = "nonce_unknown"
+    SIGNATURES = "signatures"
+    USER = "user"
+    MINTED_NOT_FINAL = "minted_not_final"
+    OVER_LIMIT = "over_limit"
+    NOT_A_MEMBER = "not_a_member"
+    OBJECTIONS = "objections"
+    VAULT_SHORT = "vault_short"
+    RETURN_PENDING = "return_pending"
+    RETURN_NOT_FINAL = "return_not_final"
+    TURN = "turn"
+    HELD = "held"
+    PAUSED = "paused"
+    DISPUTED = "disputed"
+    IDENTITY = "identity"
+    OLDER_THAN_JOURNAL = "older_than_journal"
+    JOURNAL_CONFLICT = "journal_conflict"
+    OBSERVING = "observing"
+    LOST_RACE = "lost_race"
+    ERROR = "error"
+
+
+WAIT_SENTENCES: dict[WaitReason, str] = {
+    WaitReason.NOT_FINAL: "its source event is not final yet",
+    WaitReason.NOT_SEEN: "this validator's own node has not shown the source event",
+    WaitReason.CLAIM_UNPROVEN: "its status claims more than this validator's own nodes show yet",
+    WaitReason.LEDGER_BEHIND: "this validator has not read the chain up to the event",
+    WaitReason.NONCE_UNKNOWN: "the recipient's mint nonce cannot be computed yet",
+    WaitReason.SIGNATURES: "more validators must sign",
+    WaitReason.USER: "the user has not minted yet",
+    WaitReason.MINTED_NOT_FINAL: "the Minted event is not final yet",
+    WaitReason.OVER_LIMIT: "the contract's current mint limit refuses the amount",
+    WaitReason.NOT_A_MEMBER: "this validator's key is not among those that sign",
+    WaitReason.OBJECTIONS: "validators object; the quorum for failing it is not reached",
+    WaitReason.VAULT_SHORT: "the vault's balance does not cover it and the returns under way",
+    WaitReason.RETURN_PENDING: "the return transaction is submitted and not in a block yet",
+    WaitReason.RETURN_NOT_FINAL: "the return transaction is in a block that is not final yet",
+    WaitReason.TURN: "another validator goes first",
+    WaitReason.HELD: "it is held until an operator releases it",
+    WaitReason.PAUSED: "an operator paused this direction",
+    WaitReason.DISPUTED: "it was repaired three times and changed again each time",
+    WaitReason.IDENTITY: "this validator's bridge identity differs from that of the others",
+    WaitReason.OLDER_THAN_JOURNAL: "its source event is older than this validator's signing journal",
+    WaitReason.JOURNAL_CONFLICT: "the signing journal binds the event to something else",
+    WaitReason.OBSERVING: "this process observes and signs nothing",
+    WaitReason.LOST_RACE: "another writer was faster; it is read again",
+    WaitReason.ERROR: "handling it raised an error; it is tried again",
+}
+
+
+class ObjectionCode(StrEnum):
+    """What a validator's own final view refutes about a document. A quorum of these makes it `failed`."""
+
+    NOT_ON_CHAIN = "not_on_chain"
+    OTHER_OUTCOME = "other_outcome"
+    TRANSACTION_FAILED = "transaction_failed"
+    NOT_ABOVE_FEE = "not_above_fee"
+    RECIPIENT_IS_VAULT = "recipient_is_vault"
+    RECIPIENT_IS_ZERO = "recipient_is_zero"
+
+
+OBJECTION_SENTENCES: dict[ObjectionCode, str] = {
+    ObjectionCode.NOT_ON_CHAIN: "the chain holds no such event",
+    ObjectionCode.OTHER_OUTCOME: "the event belongs in another collection",
+    ObjectionCode.TRANSACTION_FAILED: "the deposit's transaction failed on chain: nothing arrived",
+    ObjectionCode.NOT_ABOVE_FEE: "the amount is not above the transaction fee: nothing would be left to pay out",
+    ObjectionCode.RECIPIENT_IS_VAULT: "the payout would go to the vault itself",
+    ObjectionCode.RECIPIENT_IS_ZERO: "the payout would go to the zero address",
+}
+
+
+class HoldReason(StrEnum):
+    """Why this validator stopped signing something until its operator releases it."""
+
+    OPERATOR = "operator"
+    UNEXPLAINED_RETURN = "unexplained_return"
+    UNEXPLAINED_MINT = "unexplained_mint"
+    NONCE_CONTRADICTED = "nonce_contradicted"
+    RETURN_FAILED = "return_failed"
+    LOST_JOURNAL = "lost_journal"
+    DEEP_REORG = "deep_reorg"

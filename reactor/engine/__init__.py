@@ -1,0 +1,1 @@
+"""The reactive runtime: wake-ups in, handlings out. It knows no bridge."""

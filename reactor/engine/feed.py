@@ -1,0 +1,351 @@
+"""The change feed: one database-level change stream, split by collection into observables.
+
+It carries keys only, so that no document, however large, can end the stream. Order at the start and after each loss
+of history: token, scan, live. The token is saved only behind finished work.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from bson import ObjectId
+from loguru import logger
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.change_stream import AsyncChangeStream
+from pymongo.errors import OperationFailure
+from reactivex import Observable
+from reactivex.subject import Subject
+
+from reactor.engine.backoff import Backoff
+from reactor.engine.clock import Clock, SystemClock
+from reactor.engine.faults import StreamFault, StreamInvalidatedError, classify
+from reactor.engine.position import EventTicket, PositionTracker, Token, token_seconds
+from reactor.engine.tasks import run_until
+
+Client = AsyncMongoClient[dict[str, Any]]
+Event = Mapping[str, Any]
+
+DOCUMENT_OPERATIONS = ("insert", "update", "replace", "delete")
+COLLECTION_OPERATIONS = ("drop", "rename")
+DATABASE_OPERATIONS = ("dropDatabase", "invalidate")
+
+
+class ScanReason(StrEnum):
+    """Why all open documents are to be looked at."""
+
+    START = "start"
+    HISTORY_LOST = "history_lost"
+    DROPPED = "dropped"
+
+
+class Change(NamedTuple):
+    """A document of ``collection`` was written or deleted. Who handles it takes and finishes the ticket."""
+
+    collection: str
+    id: ObjectId
+    operation: str
+    ticket: EventTicket
+
+
+class Notice(NamedTuple):
+    """A whole collection, or the database, was dropped or renamed."""
+
+    collection: str | None
+    operation: str
+
+
+Scan = Callable[[ScanReason], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedOptions:
+    """Times in seconds. ``save_every``: at most so often is a position saved that moved over work; ``idle_save_every``:
+    one that moved over nothing of ours. ``poll_timeout`` bounds one read of the stream (which waits ``await_ms`` on the
+    server), ``open_timeout`` its opening. ``max_open``: events read but not yet handled, above which reading pauses.
+    ``linger``: after so long reading pauses for as long. An idle stream's first event comes at once, and a burst (each signer
+    of a document rings everybody) comes in a few batches instead of one by one, which costs both sides far less.
+    """
+
+    await_ms: int = 1000
+    batch: int = 500
+    save_every: float = 0.5
+    idle_save_every: float = 10.0
+    save_timeout: float = 10.0
+    poll_timeout: float = 15.0
+    open_timeout: float = 15.0
+    max_open: int = 20_000
+    linger: float = 0.005
+    backoff: Backoff = Backoff(first=0.1, most=2.0)  # noqa: RUF009 - frozen, as this class is
+
+
+@dataclass(slots=True)
+class FeedCounters:
+    """``restarts``: streams reopened from the tracked token. ``history_lost``: new tokens after a loss. ``notices``:
+    collections dropped or renamed. ``save_failures``, ``scan_failures``: retried by themselves."""
+
+    events: int = 0
+    restarts: int = 0
+    history_lost: int = 0
+    notices: int = 0
+    scans: int = 0
+    scan_failures: int = 0
+    saves: int = 0
+    save_failures: int = 0
+
+
+def stream_client(uri: str, **options: object) -> Client:
+    """A client for the stream alone: an open stream pins a connection, and a long server selection would stall it
+    for half a minute whenever a primary steps down."""
+    settings: dict[str, Any] = {
+        "serverSelectionTimeoutMS": 2500,
+        "connectTimeoutMS": 2000,
+        "socketTimeoutMS": 10_000,
+        "heartbeatFrequencyMS": 1000,
+        "maxPoolSize": 2,
+        "appname": "reactor-feed",
+    }
+    return AsyncMongoClient(uri, **(settings | options))
+
+
+def pipeline(collections: Collection[str]) -> list[dict[str, Any]]:
+    """Keys of our collections, object ids only; no content, ever."""
+    ours = {"$in": sorted(collections)}
+    documents = {
+        "operationType": {"$in": list(DOCUMENT_OPERATIONS)},
+        "ns.coll": ours,
+        "documentKey._id": {"$type": "objectId"},
+    }
+    whole = {"operationType": {"$in": list(COLLECTION_OPERATIONS)}, "$or": [{"ns.coll": ours}, {"to.coll": ours}]}
+    database = {"operationType": {"$in": list(DATABASE_OPERATIONS)}}
+    return [
+        {"$match": {"$or": [documents, whole, database]}},
+        {"$project": {"_id": 1, "ns": 1, "documentKey": 1, "operationType": 1}},
+    ]
+
+
+class ChangeFeed:
+    """Changes of ``collections`` in ``database``, as observables; ``client_factory`` makes its own client."""
+
+    def __init__(
+        self,
+        client_factory: Callable[[], Client],
+        database: str,
+        collections: Collection[str],
+        *,
+        load_token: Callable[[], Awaitable[Token | None]],
+        save_token: Callable[[Token], Awaitable[None]],
+        clock: Clock | None = None,
+        options: FeedOptions | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._client_factory = client_factory
+        self._database = database
+        self._subjects: dict[str, Subject[Change]] = {name: Subject() for name in collections}
+        self._notices: Subject[Notice] = Subject()
+        self._load_token = load_token
+        self._save_token = save_token
+        self._clock = clock or SystemClock()
+        self._options = options or FeedOptions()
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
+        self._tracker = PositionTracker(self._options.max_open)
+        self._scan_due: ScanReason | None = ScanReason.START
+        self._failures = 0
+        self._saved: Token | None = None
+        self._saved_at = 0.0
+        self._saved_finished = 0
+        self.counters = FeedCounters()
+        self.live = asyncio.Event()
+
+    @property
+    def collections(self) -> frozenset[str]:
+        """The collections that are watched."""
+        return frozenset(self._subjects)
+
+    def changes(self, collection: str) -> Observable[Change]:
+        """The changes of one collection. Subscribers must be quick and must not raise."""
+        return self._subjects[collection]
+
+    @property
+    def notices(self) -> Observable[Notice]:
+        """Dropped and renamed collections, for alarms; the feed itself rescans."""
+        return self._notices
+
+    @property
+    def in_flight(self) -> int:
+        """Events read whose work is not finished."""
+        return self._tracker.in_flight
+
+    @property
+    def position(self) -> Token | None:
+        """The newest token behind which all work is finished."""
+        return self._tracker.safe
+
+    @property
+    def newest(self) -> Token | None:
+        """The newest token read; on an idle stream it moves too, with the cluster's own no-ops."""
+        return self._tracker.newest
+
+    def position_age(self) -> float | None:
+        """Seconds between the position and now, to be compared with the oplog's window; ``None`` before the first."""
+        seconds = token_seconds(self._tracker.safe)
+        return None if seconds is None else max(0.0, self._clock.now().timestamp() - seconds)
+
+    # ---------------------------------------------------------------- running
+
+    async def run(self, stop: asyncio.Event, *, scan: Scan, pace: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Follows the stream until ``stop``.
+
+        ``scan`` looks at all open documents; it is called once a token is held and before the first event. ``pace``
+        is awaited after each event: the back-pressure that observables do not have.
+        """
+        self._tracker.reset(await self._load())
+        self._saved = self._tracker.safe
+        client = self._client_factory()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(run_until(stop, self._follow(client, scan, pace)))
+                group.create_task(run_until(stop, self._keep_saving()))
+        finally:
+            self.live.clear()
+            await self.save_position()
+            await client.close()
+
+    async def _load(self) -> Token | None:
+        async with asyncio.timeout(self._options.save_timeout):
+            token = await self._load_token()
+        if token is not None and not isinstance(token, Mapping):
+            logger.error("the saved stream position is not a resume token: it is ignored, and all is scanned")
+            return None
+        return token
+
+    async def _follow(self, client: Client, scan: Scan, pace: Callable[[], Awaitable[None]] | None) -> None:
+        while True:
+            try:
+                await self._session(client, scan, pace)
+            except Exception as error:  # noqa: BLE001 - classified: only what the stream itself raises is survived
+                self._failures += 1
+                self._broken(error)
+            self.live.clear()
+            await self._clock.sleep(self._options.backoff.pause(max(1, self._failures), self._rng))
+
+    def _broken(self, error: Exception) -> None:
+        fault = classify(error, self._failures)
+        if fault is StreamFault.LOST and self._tracker.newest is None:
+            fault = StreamFault.AGAIN  # said already: it is the new stream that does not open yet
+        match fault:
+            case StreamFault.LOST:
+                self.counters.history_lost += 1
+                self._scan_due = ScanReason.HISTORY_LOST
+                self._tracker.reset(None)
+                logger.error("change stream history is lost, all open documents are read again: {}", _short(error))
+            case StreamFault.AGAIN:
+                self.counters.restarts += 1
+                if self._failures & (self._failures - 1) == 0:
+                    logger.warning("change stream broke ({} in a row), resuming: {}", self._failures, _short(error))
+            case StreamFault.OURS:
+                raise error
+
+    async def _session(self, client: Client, scan: Scan, pace: Callable[[], Awaitable[None]] | None) -> None:
+        async with asyncio.timeout(self._options.open_timeout):
+            stream = await self._open(client, self._tracker.newest)
+        async with stream:
+            if self._tracker.newest is None:
+                self._tracker.reset(stream.resume_token)
+                await self.save_position()  # before the first event there is no other: a crash must not lose it
+            if self._scan_due is not None:
+                await self._rescan(scan, self._scan_due)
+                self._scan_due = None
+            self.live.set()
+            paused = self._clock.monotonic()
+            while stream.alive:
+                async with asyncio.timeout(self._options.poll_timeout):
+                    event = await stream.try_next()
+                self._failures = 0
+                if event is None:
+                    self._tracker.passed(stream.resume_token)
+                    continue
+                self._emit(event)
+                if self._scan_due is not None:
+                    break
+                await self._tracker.room()
+                if pace is not None:
+                    await pace()
+                if self._clock.monotonic() - paused >= self._options.linger:
+                    await self._clock.sleep(self._options.linger)
+                    paused = self._clock.monotonic()
+        if self._scan_due is None:
+            raise StreamInvalidatedError("the server closed the change stream")
+
+    async def _open(self, client: Client, token: Token | None) -> AsyncChangeStream[dict[str, Any]]:
+        # start_after, never resume_after: it takes every token, that of an invalidated stream too.
+        where: dict[str, Any] = {} if token is None else {"start_after": token}
+        return await client[self._database].watch(
+            pipeline(self._subjects), max_await_time_ms=self._options.await_ms, batch_size=self._options.batch, **where
+        )
+
+    def _emit(self, event: Event) -> None:
+        ticket = self._tracker.saw(event["_id"])
+        operation = event["operationType"]
+        name = event.get("ns", {}).get("coll")
+        subject = self._subjects.get(name)
+        if operation not in DOCUMENT_OPERATIONS:
+            self._noticed(Notice(name, operation))
+        elif subject is not None:
+            self.counters.events += 1
+            subject.on_next(Change(name, event["documentKey"]["_id"], operation, ticket))
+        if not ticket.taken:
+            ticket.finish()
+
+    def _noticed(self, notice: Notice) -> None:
+        self.counters.notices += 1
+        self._scan_due = ScanReason.DROPPED
+        logger.error("{}: {} in the watched database; all open documents are read again", *reversed(notice))
+        self._notices.on_next(notice)
+
+    async def _rescan(self, scan: Scan, reason: ScanReason) -> None:
+        """Scans until it succeeds: to go live without it would lose what happened before the token."""
+        tries = 0
+        while True:
+            try:
+                await scan(reason)
+            except Exception as error:  # noqa: BLE001 - a scan reads the database, which may be away for a while
+                tries += 1
+                self.counters.scan_failures += 1
+                logger.warning("the scan of open documents failed ({} in a row), again: {}", tries, _short(error))
+                await self._clock.sleep(self._options.backoff.pause(tries, self._rng))
+            else:
+                self.counters.scans += 1
+                return
+
+    # ---------------------------------------------------------------- position
+
+    async def _keep_saving(self) -> None:
+        while True:
+            await self._clock.sleep(self._options.save_every)
+            idle = self._tracker.finished == self._saved_finished
+            if not idle or self._clock.monotonic() - self._saved_at >= self._options.idle_save_every:
+                await self.save_position()
+
+    async def save_position(self) -> None:
+        """Saves the position if it moved. A failure costs a longer catch-up, so it is logged, counted and retried."""
+        token, finished = self._tracker.safe, self._tracker.finished
+        if token is None or token == self._saved:
+            return
+        self._saved_at = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._options.save_timeout):
+                await self._save_token(token)
+        except Exception as error:  # noqa: BLE001 - a full disk must not stop documents from moving
+            self.counters.save_failures += 1
+            logger.error("the stream position could not be saved: {}", _short(error))
+        else:
+            self.counters.saves += 1
+            self._saved, self._saved_finished = token, finished
+
+
+def _short(error: Exception) -> str:
+    code = f" {error.code}" if isinstance(error, OperationFailure) else ""
+    return f"{type(error).__name__}{code}: {error}"[:300]

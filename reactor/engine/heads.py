@@ -1,0 +1,115 @@
+"""Chain heads: block height never fires a change stream, so each chain's heads are followed beside it."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+
+from loguru import logger
+from reactivex import Observable
+from reactivex.subject import Subject
+
+from reactor.engine.backoff import Backoff
+from reactor.engine.clock import Clock
+from reactor.engine.keys import Head
+from reactor.engine.tasks import run_until
+
+Follow = Callable[[], AsyncIterator[int]]
+
+
+class HeadSource:
+    """Merges the heads of several chains. A chain whose source breaks or falls silent is asked again; it never
+    stops the others. Heads may go backwards (fail-over to a lagging node): they are passed on as they are."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        silence: float = 1800.0,
+        backoff: Backoff | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        """``silence``: seconds without a head after which a source is started anew."""
+        self._clock = clock
+        self._silence = silence
+        self._backoff = backoff or Backoff(first=0.5, most=15.0)
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
+        self._follow: dict[str, Follow] = {}
+        self._heads: Subject[Head] = Subject()
+        self._newest: dict[str, int] = {}
+        self._highest: dict[str, int] = {}
+        self.failures: dict[str, int] = {}
+
+    @property
+    def heads(self) -> Observable[Head]:
+        """Each new head; a height that only repeats is not announced."""
+        return self._heads
+
+    def add(self, chain: str, follow: Follow) -> None:
+        """Follows ``chain``: ``follow()`` makes an iterator of heights, anew after each failure."""
+        if chain in self._follow:
+            raise ValueError(f"chain {chain!r} has a source of heads already")
+        self._follow[chain] = follow
+        self.failures[chain] = 0
+
+    def newest(self, chain: str) -> int | None:
+        """The height reported last."""
+        return self._newest.get(chain)
+
+    def highest(self, chain: str) -> int | None:
+        """The greatest height ever reported."""
+        return self._highest.get(chain)
+
+    def observe(self, chain: str, height: int) -> None:
+        """Takes one head in; for sources that push."""
+        if isinstance(height, bool) or not isinstance(height, int) or height < 0:
+            raise ValueError(f"a head of {chain!r} must be a height of 0 or more, not {height!r}")
+        if self._newest.get(chain) == height:
+            return
+        self._newest[chain] = height
+        self._highest[chain] = max(height, self._highest.get(chain, 0))
+        self._heads.on_next(Head(chain, height))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follows all chains until ``stop``."""
+        async with asyncio.TaskGroup() as group:
+            for chain, follow in self._follow.items():
+                group.create_task(run_until(stop, self._run_chain(chain, follow)))
+            await stop.wait()
+
+    async def _run_chain(self, chain: str, follow: Follow) -> None:
+        failures = 0
+        heights: AsyncIterator[int] | None = None
+        while True:
+            try:
+                if heights is None:
+                    heights = aiter(follow())
+                async with asyncio.timeout(self._silence):
+                    height = await anext(heights)
+                _require_height(chain, height)
+            except Exception as error:  # noqa: BLE001 - a chain's node may fail in any way; the engine goes on
+                failures += 1
+                self.failures[chain] += 1
+                if failures & (failures - 1) == 0:
+                    logger.warning("heads of {} failed {} time(s) in a row: {!r}", chain, failures, error)
+                await _close(heights)
+                heights = None
+                await self._clock.sleep(self._backoff.pause(failures, self._rng))
+            else:
+                failures = 0
+                self.observe(chain, height)
+
+
+def _require_height(chain: str, height: object) -> None:
+    if isinstance(height, bool) or not isinstance(height, int) or height < 0:
+        raise ValueError(f"a head of {chain!r} must be a height of 0 or more, not {height!r}")
+
+
+async def _close(heights: AsyncIterator[int] | None) -> None:
+    close = getattr(heights, "aclose", None)
+    if close is None:
+        return
+    try:
+        async with asyncio.timeout(5):
+            await close()
+    except Exception as error:  # noqa: BLE001 - it is broken already; its failure was reported
+        logger.debug("closing a broken source of heads: {!r}", error)

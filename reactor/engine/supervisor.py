@@ -1,0 +1,106 @@
+"""Runs the process's loops: one fault ends them all, a signal stops them in seconds, nothing lives on half."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+
+from loguru import logger
+
+Loop = Callable[[asyncio.Event], Awaitable[None]]
+
+
+class LoopError(RuntimeError):
+    """A loop broke, or ended though nobody had asked it to; the process must end with a non-zero code."""
+
+
+class Supervisor:
+    """Named loops. Each gets the ``stop`` event and must return soon after it is set; after ``grace`` seconds it is
+    cancelled, and given up ``cancel_grace`` seconds later."""
+
+    def __init__(
+        self,
+        *,
+        grace: float = 8.0,
+        cancel_grace: float = 2.0,
+        signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+    ) -> None:
+        self._grace = grace
+        self._cancel_grace = cancel_grace
+        self._signals = tuple(signals)
+        self._loops: dict[str, Loop] = {}
+        self._hurry = asyncio.Event()
+        self.stop = asyncio.Event()
+
+    def add(self, name: str, loop: Loop) -> None:
+        """Adds a loop, before ``run``."""
+        if name in self._loops:
+            raise ValueError(f"a loop named {name!r} runs already")
+        self._loops[name] = loop
+
+    async def run(self) -> None:
+        """Runs all loops until a signal or ``stop`` (returns) or the first fault (raises ``LoopError``)."""
+        events = asyncio.get_running_loop()
+        for number in self._signals:
+            events.add_signal_handler(number, self._signalled, number)
+        tasks = {asyncio.ensure_future(_named(name, loop, self.stop)): name for name, loop in self._loops.items()}
+        stopping = asyncio.ensure_future(self.stop.wait())
+        try:
+            await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            faults = _faults(tasks, stopped=self.stop.is_set())
+            self.stop.set()
+            await self._wind_down(tasks)
+        finally:
+            stopping.cancel()
+            for task in tasks:
+                task.cancel()
+            for number in self._signals:
+                events.remove_signal_handler(number)
+        faults = faults or _faults(tasks, stopped=True)
+        if faults:
+            name, error = faults[0]
+            for other, reason in faults[1:]:
+                logger.error("loop {} failed too: {!r}", other, reason)
+            raise LoopError(f"loop {name!r} failed: {error!r}") from error
+
+    def _signalled(self, number: signal.Signals) -> None:
+        logger.info("{}: stopping", number.name)
+        if self.stop.is_set():
+            self._hurry.set()
+        self.stop.set()
+
+    async def _wind_down(self, tasks: dict[asyncio.Task[None], str]) -> None:
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        everything = asyncio.ensure_future(asyncio.wait(tasks))
+        await asyncio.wait({everything, hurry}, timeout=self._grace, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        everything.cancel()
+        late = {task: name for task, name in tasks.items() if not task.done()}
+        if not late:
+            return
+        logger.warning("cancelling what has not stopped: {}", ", ".join(late.values()))
+        for task in late:
+            task.cancel()
+        _, deaf = await asyncio.wait(late, timeout=self._cancel_grace)
+        if deaf:
+            names = ", ".join(tasks[task] for task in deaf)
+            raise LoopError(f"these loops ignored their cancellation: {names}")
+
+
+async def _named(name: str, loop: Loop, stop: asyncio.Event) -> None:
+    logger.debug("loop {} begins", name)
+    await loop(stop)
+    if not stop.is_set():
+        raise LoopError(f"loop {name!r} ended though nobody asked it to")
+
+
+def _faults(tasks: dict[asyncio.Task[None], str], *, stopped: bool) -> list[tuple[str, BaseException]]:
+    faults: list[tuple[str, BaseException]] = []
+    for task, name in tasks.items():
+        if not task.done():
+            continue
+        if task.cancelled():
+            if not stopped:
+                faults.append((name, asyncio.CancelledError("cancelled from within")))
+        elif (error := task.exception()) is not None:
+            faults.append((name, error))
+    return faults

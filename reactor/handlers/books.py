@@ -1,0 +1,105 @@
+"""Books: every vault outflow has a burn or a bad deposit behind it, every `Minted` a deposit, on the own chains (trust rule 6).
+
+Unexplained means that both own scanners are final past it and no source is found. Then this validator signs nothing more until
+its operator has looked and released it.
+"""
+
+from typing import Final
+
+from loguru import logger
+
+from reactor.documents.classification import ToMint, ToPay, classify_burn, classify_deposit
+from reactor.documents.events import Deposit, Minted, Returned
+from reactor.documents.reasons import HoldReason
+from reactor.flows.payments import surplus
+from reactor.handlers.context import Context
+from reactor.handlers.nonces import base_nonce
+from reactor.state.holds import SIGNING, recipient_scope
+from reactor.state.ledger import Seen
+from reactor.state.rows import EventKind
+
+PAGE: Final = 200
+"""Events looked at in one round: the rest comes with the next head."""
+
+_BASIS: Final = 10_000
+_HIGHEST_FEE: Final = 300
+"""WrappedPocket's MAX_FEE_BASIS: with the token's fee on, `Minted` carries the amount less at most three percent."""
+
+
+class Books:
+    """Looks for the source of each final outflow and mint, once."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def check(self) -> None:
+        """One round over what is not explained yet."""
+        for seen in self._context.ledger.unexplained(EventKind.RETURNED, PAGE):
+            if isinstance(seen.event, Returned):
+                self._returned(seen.event, seen.key)
+        for seen in self._context.ledger.unexplained(EventKind.MINTED, PAGE):
+            if isinstance(seen.event, Minted):
+                await self._minted(seen.event, seen.key)
+
+    def _returned(self, returned: Returned, key: str) -> None:
+        claims = self._claims(returned)
+        seen = self._context.ledger.returned_matching(returned.recipient, returned.amount, returned.memo)
+        beyond = surplus(claims, [one.event for one in seen if one.final])
+        if claims and returned not in beyond:
+            self._context.ledger.explain(key)
+        elif claims or self._past(returned.block.time):
+            what = "pays what was paid already" if claims else "has no burn or deposit behind it"
+            detail = f"vault transaction {returned.tx_hash} of {returned.amount} upokt to {returned.recipient} {what}"
+            self._hold(SIGNING, HoldReason.UNEXPLAINED_RETURN, detail, returned.tx_hash)
+            self._context.ledger.explain(key)
+
+    def _claims(self, returned: Returned) -> int:
+        """How many final events justify a payment of this recipient, amount and memo."""
+        context = self._context
+        if returned.memo.startswith("0x"):
+            outcomes = [
+                classify_burn(context.bridge, seen.event) for seen in context.ledger.burns_of_tx(returned.memo) if seen.final
+            ]
+        else:
+            deposit = context.ledger.deposit(returned.memo)
+            outcome = classify_deposit(context.bridge, deposit.event) if deposit is not None and deposit.final else None
+            outcomes = [] if outcome is None or isinstance(outcome, ToMint) else [outcome]
+        wanted = (returned.recipient, returned.amount, returned.fee)
+        return sum(1 for one in outcomes if isinstance(one, ToPay) and (one.recipient, one.amount, one.fee) == wanted)
+
+    async def _minted(self, minted: Minted, key: str) -> None:
+        base = await base_nonce(self._context, minted.recipient)
+        if not isinstance(base, int):
+            return
+        source = self._context.ledger.mint_by_rank(minted.recipient, minted.nonce - base)
+        if source is None:
+            if self._past(minted.block.time):
+                detail = f"mint {minted.tx_hash} of {minted.amount} to {minted.recipient}, nonce {minted.nonce}, has no deposit"
+                self._hold(SIGNING, HoldReason.UNEXPLAINED_MINT, detail, key)
+                self._context.ledger.explain(key)
+            return
+        if not _pays(source, minted):
+            detail = (
+                f"mint {minted.tx_hash} with nonce {minted.nonce} is of {minted.amount}, its deposit of {source.event.amount}"
+            )
+            self._hold(recipient_scope(minted.recipient), HoldReason.NONCE_CONTRADICTED, detail, key)
+        self._context.ledger.explain(key)
+
+    def _past(self, time: int) -> bool:
+        """Whether all own scanners are final past this moment: a source that comes before its effect would be known."""
+        for kind in (EventKind.DEPOSIT, EventKind.BURN):
+            cursor = self._context.ledger.cursor(kind)
+            if cursor is None or cursor.time is None or cursor.time <= time:
+                return False
+        return True
+
+    def _hold(self, scope: str, reason: HoldReason, detail: str, subject: str) -> None:
+        logger.error("{} is held, {}: {}. Release it once it is explained: reactor release", scope, reason.value, detail)
+        if not self._context.me.observes:
+            self._context.journal.hold(scope, reason.value, detail, "validator", subject=subject)
+
+
+def _pays(source: Seen[Deposit], minted: Minted) -> bool:
+    """Whether the mint is of the deposit's amount, less at most the highest fee that the token can take."""
+    amount = source.event.amount or 0
+    return amount * (_BASIS - _HIGHEST_FEE) <= minted.amount * _BASIS <= amount * _BASIS

@@ -1,0 +1,88 @@
+"""What every handler works with: the bridge, the own names and keys, the stores, the chains, the clock. No globals."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from reactor.chains.ethereum.types import ContractFacts
+from reactor.documents.bridge import Bridge
+from reactor.documents.events import BlockRef
+from reactor.documents.reasons import WaitReason
+from reactor.flows.facts import Blocked, Quorum
+from reactor.handlers.claims import Remembered, Turns
+from reactor.handlers.ports import EthereumReads, Heads, PocketReads, Requests, SigningJournal
+from reactor.keys.signer import Signer
+from reactor.state.journal import Journal
+from reactor.state.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Me:
+    """The own names and keys. Without keys (`run --observe`) everything is decided and nothing is written."""
+
+    address: str
+    pocket_key: str
+    ethereum_signer: Signer | None = None
+    pocket_signer: Signer | None = None
+
+    @property
+    def observes(self) -> bool:
+        return self.ethereum_signer is None or self.pocket_signer is None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The dependencies of the handlers.
+
+    `members` are the configured validators' Ethereum addresses: they only order turns; who counts is the contract's word.
+    `identity_clash` says why the others' heartbeats forbid signing, or is empty. `claims`: since when (seconds since the
+    epoch) a document has claimed its status, as seen by this process.
+    """
+
+    bridge: Bridge
+    me: Me
+    requests: Requests
+    ledger: Ledger
+    journal: Journal
+    admissions: SigningJournal
+    ethereum: EthereumReads
+    pocket: PocketReads
+    heads: Heads
+    turns: Turns
+    now: Callable[[], datetime]
+    identity_clash: Callable[[], str] = lambda: ""
+    claims: Remembered[object, tuple[str, float]] = field(default_factory=Remembered)
+
+    async def quorum(self) -> tuple[Quorum, ContractFacts]:
+        """Who signs, as the contract says now."""
+        facts = await self.ethereum.contract_facts()
+        return Quorum(facts.threshold, frozenset(facts.validators)), facts
+
+    def claim_refuted(self, document_id: object, status: str, final_time: int | None) -> bool:
+        """Whether the own final view has passed the time at which this claim was first seen here.
+
+        Evidence older than the claim would lie in a block that is final to this validator by now.
+        """
+        claimed = self.claims.get(document_id)
+        if claimed is None or claimed[0] != status:
+            claimed = self.claims.set(document_id, (status, self.now().timestamp()))
+        return final_time is not None and final_time > claimed[1]
+
+    def blocked(self, event: str, direction: str, recipient: str, *, member: bool) -> Blocked | None:
+        """Why this validator signs nothing of this event now. The journal asks again, in its own transaction."""
+        if self.me.observes:
+            return Blocked(WaitReason.OBSERVING)
+        if not member:
+            return Blocked(WaitReason.NOT_A_MEMBER, {"address": self.me.address})
+        # SECURITY: trust rule 8. Signatures over another identity's bytes could justify what this bridge does not.
+        if clash := self.identity_clash():
+            return Blocked(WaitReason.IDENTITY, {"detail": clash})
+        hold = self.journal.held(event, "mint" if direction == "mint" else "payout", recipient)
+        if hold is None:
+            return None
+        reason = WaitReason.PAUSED if hold.reason == "paused" else WaitReason.HELD
+        return Blocked(reason, {"scope": hold.scope, "reason": hold.reason, "by": hold.by, "detail": hold.detail})
+
+    async def still_there(self, chain: str, block: BlockRef) -> bool:
+        """SECURITY: the source's block, by hash, on the own node, right before a signature."""
+        return await (self.pocket if chain == "pocket" else self.ethereum).same_block(block)

@@ -1,0 +1,276 @@
+"""The reactive handler of `mint`: nonce and digest from the chains, entries verified over them, the flow asked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bson import ObjectId
+from loguru import logger
+
+from reactor.chains.ethereum.eip712 import mint_digest, recover_signer, typed_data
+from reactor.chains.ethereum.types import ContractFacts
+from reactor.documents.classification import ToMint, classify_deposit
+from reactor.documents.events import Deposit
+from reactor.documents.keys import nonce_slot
+from reactor.documents.models import Mint
+from reactor.documents.reasons import WaitReason
+from reactor.documents.statuses import Collection, Status
+from reactor.flows import mint as flow
+from reactor.flows.decisions import Complete, Decision, Submit, Wait, Wake
+from reactor.flows.facts import Blocked, MintFacts, Quorum, SignatureView
+from reactor.handlers.claims import TURN_SECONDS, Remembered
+from reactor.handlers.context import Context
+from reactor.handlers.display import Label
+from reactor.handlers.evidence import own_signature_known
+from reactor.handlers.nonces import mint_nonce
+from reactor.handlers.objectors import objectors
+from reactor.handlers.plan import Plan
+from reactor.handlers.request import BURST, BURST_SECONDS, LATER_SECONDS, Handling, RequestHandler, Result
+from reactor.handlers.signatures import Signatures
+from reactor.handlers.sources import Origin, refuted
+from reactor.keys.signer import Signer
+from reactor.state.journal import JournalEntry
+from reactor.state.rows import EventKind
+from reactor.state.verdicts import Refused
+from reactor.store import signatures
+from reactor.store.updates import Update
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What is signed before the document is read."""
+
+    entry: JournalEntry
+    outcome: ToMint
+    quorum: Quorum
+    copies: Mapping[str, Any]
+
+
+def auditors(quorum: Quorum) -> int:
+    """How many look closely at a mint that claims to be signed: of N - M + 1 one is honest and up whenever M are."""
+    return max(1, len(quorum.members) - quorum.threshold + 1)
+
+
+class MintHandler(RequestHandler[Mint, MintFacts]):
+    """pending → confirmed → signed → submitted → success."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(Collection.MINT, context)
+        self._signatures = Signatures(verify_mint_signature)
+        self._own: Remembered[ObjectId, tuple[str, str]] = Remembered()
+        self._tried: Remembered[ObjectId, bool] = Remembered()
+        self._quorum: Quorum | None = None
+
+    @property
+    def signer(self) -> Signer | None:
+        return self.context.me.ethereum_signer
+
+    def decide(self, document: Mint, facts: MintFacts) -> Decision:
+        return flow.decide(document, facts)
+
+    async def ahead(self, document_id: ObjectId) -> Result | None:
+        """Sign before the document is read: all that would be read of it is compared in the write.
+
+        SECURITY: the same conditions as in the flow, on the own ledger and node; a document that says otherwise than the guard,
+        or is not `confirmed`, is left as it is, and read. Tried once: whoever signed here before reads first.
+        """
+        if self._tried.get(document_id) is not None:
+            return None
+        seen = self.context.ledger.by_document(document_id)
+        if seen is None or not seen.final or not isinstance(seen.event, Deposit) or self.signer is None:
+            return None
+        self._tried.set(document_id, True)
+        if self.context.journal.knows(seen.key, "mint", 0) is not None:
+            return None
+        made = await self._made_ahead(seen.event, seen.key)
+        if made is None or not await self.context.still_there("pocket", seen.event.block):
+            return None
+        if isinstance(await self.context.admissions.admit(made.entry), Refused):
+            return None
+        signature = "0x" + (await self.signer.sign(made.entry.digest, "request")).hex()
+        if not await self.context.requests.write(self._append_ahead(document_id, made, signature)):
+            return None
+        self._own.set(document_id, (seen.key, signature))
+        self.labels.set(document_id, Label(seen.key, Status.CONFIRMED.value, "pocket", seen.event.height))
+        logger.info("mint {}: signed", seen.key)
+        return self._after_ahead(seen.key, made.quorum)
+
+    async def _made_ahead(self, deposit: Deposit, key: str) -> Made | None:
+        """What is to be signed for a final deposit; None where anything speaks against it or is not known yet."""
+        context = self.context
+        outcome = classify_deposit(context.bridge, deposit)
+        if not isinstance(outcome, ToMint):
+            return None
+        quorum, contract = await context.quorum()
+        member = context.me.address in quorum.members
+        if outcome.amount > contract.max_mint_limit or context.blocked(key, "mint", outcome.recipient, member=member) is not None:
+            return None
+        nonce = await mint_nonce(context, deposit, outcome.recipient)
+        if isinstance(nonce, Blocked) or context.ledger.minted(outcome.recipient, nonce):
+            return None
+        entry = JournalEntry(
+            event=key,
+            outcome="mint",
+            attempt=0,
+            digest=mint_digest(contract.domain, outcome.recipient, outcome.amount, nonce),
+            slot=nonce_slot(context.bridge, outcome.recipient, nonce),
+            chain="pocket",
+            height=deposit.height,
+            direction="mint",
+            recipient=outcome.recipient,
+        )
+        self._quorum = quorum
+        return Made(entry, outcome, quorum, _copies(contract, outcome, nonce))
+
+    def _append_ahead(self, document_id: ObjectId, made: Made, signature: str) -> Update:
+        return signatures.append_signature(
+            self.collection,
+            document_id,
+            statuses=(Status.CONFIRMED, Status.SIGNED),
+            guard={"recipient_address": made.outcome.recipient, "amount": str(made.outcome.amount)},
+            signer=self.context.me.address,
+            signature=signature,
+            by=self.context.me.address,
+            reason=f"1 signatures, {made.quorum.threshold} needed",
+            now=self.context.now(),
+            threshold=made.quorum.threshold,
+            sets=made.copies,
+        )
+
+    def _after_ahead(self, key: str, quorum: Quorum) -> Wait | None:
+        """The first reads at once, to complete it; then so many look at it that one of them is honest and up."""
+        place = self.context.turns.place(f"{key}:Complete")
+        if place == 0:
+            return None  # others may have signed before this one was rung: only the document says how many
+        if place < auditors(quorum):
+            wake = Wake(rings=BURST, settle=self.context.turns.together(BURST_SECONDS) + place * TURN_SECONDS)
+        else:
+            wake = Wake(rings=BURST, settle=self.context.turns.together(LATER_SECONDS))
+        return Wait(WaitReason.SIGNATURES, {"need": str(quorum.threshold)}, wake)
+
+    def at_rest(self, document_id: ObjectId, document: Mint) -> str | None:
+        """A signed mint that carries the own signature is audited by N - M + 1 validators when it is written to.
+
+        SECURITY: of so many at least one is honest and up whenever M are. The others count nobody's signature here, and look at
+        all of it whenever it is not just rung: at the start, in the sweeps, and when `Minted` is seen.
+        """
+        quorum, own = self._quorum, self._own.get(document_id)
+        if quorum is None or own is None or document.status != Status.SIGNED or document.malformed:
+            return None
+        key, signature = own
+        if (self.context.me.address, signature) not in document.pairs:
+            return None
+        return key if self.context.turns.place(f"{key}:Complete") >= auditors(quorum) else None
+
+    async def plan(self, document: Mint, origin: Origin, *, oversized: bool) -> Plan[MintFacts]:
+        context = self.context
+        quorum, contract = await context.quorum()
+        self._quorum = quorum
+        outcome = origin.outcome(context)
+        source = origin.source(context, refuted=await refuted(context, origin, document))
+        known: dict[str, Any] = {}
+        message, slot = None, None
+        view = SignatureView()
+        if isinstance(outcome, ToMint) and isinstance(origin.event, Deposit) and origin.final:
+            nonce = await mint_nonce(context, origin.event, outcome.recipient)
+            if isinstance(nonce, Blocked):
+                known["nonce_wait"] = nonce
+            else:
+                message = mint_digest(contract.domain, outcome.recipient, outcome.amount, nonce)
+                slot = nonce_slot(context.bridge, outcome.recipient, nonce)
+                known["copies"] = _copies(contract, outcome, nonce)
+                known |= self._minted(outcome.recipient, nonce)
+                view = self._signatures.view(message, document.pairs, sorted(quorum.members, key=lambda one: int(one, 16)))
+        recipient = outcome.recipient if isinstance(outcome, ToMint) else ""
+        if message is not None:
+            own_signature_known(context, origin, "mint", 0, own_entry=context.me.address in view.signers)
+        facts = MintFacts(
+            **self.common(document, origin, quorum, contract, view),
+            source=source,
+            blocked=context.blocked(origin.key, "mint", recipient, member=context.me.address in quorum.members),
+            own_key=context.me.address,
+            maximum=contract.max_mint_limit,
+            oversized=oversized,
+            **known,
+        )
+        return Plan(
+            origin,
+            facts,
+            direction="mint",
+            needed=quorum.threshold,
+            message=message,
+            slot=slot,
+            recipient=recipient,
+            guard={"recipient_address": recipient, "amount": str(outcome.amount)} if isinstance(outcome, ToMint) else {},
+            copies=facts.copies or {},
+            threshold_by_append=quorum.threshold,
+            late_welcome=True,
+            hex_prefix="0x",
+            objections=[one for one in document.objections if one.signer in facts.objectors],
+        )
+
+    def common(
+        self, document: Mint, origin: Origin, quorum: Quorum, contract: ContractFacts, view: SignatureView
+    ) -> dict[str, Any]:
+        """The facts that need the document's claims judged."""
+        context = self.context
+        cursor = context.ledger.cursor(EventKind.MINTED)
+        who = objectors(context, self.collection, origin, document, quorum.members)
+        return {
+            "bridge": context.bridge,
+            "me": context.me.address,
+            "quorum": quorum,
+            "signatures": view,
+            "objectors": who,
+            "own_objection": context.me.address in who,
+            "signed_before": not origin.elsewhere and context.journal.knows(origin.key, "mint", 0) is not None,
+            "claim_refuted": context.claim_refuted(document.id, document.status, cursor.time if cursor else None),
+            "repairs": context.ledger.repairs(f"{self.collection.value}:{origin.key}"),
+            "pocket_head": context.heads.height("pocket"),
+            "ethereum_head": max(context.heads.height("ethereum"), contract.block.number),
+        }
+
+    def _minted(self, recipient: str, nonce: int) -> dict[str, Any]:
+        seen = self.context.ledger.minted(recipient, nonce)
+        if not seen:
+            return {}
+        best = max(seen, key=lambda one: (one.final, one.event.height))
+        return {
+            "minted": best.event,
+            "minted_final": best.final,
+            "minted_final_at": self.context.heads.final_at("ethereum", best.event.height),
+        }
+
+    async def complete(self, handling: Handling[Mint, MintFacts], decision: Complete) -> Update | Wait:
+        plan = handling.plan
+        return signatures.mark_signed(
+            self.collection,
+            handling.id,
+            guard=plan.guard,
+            verified=plan.facts.signatures.valid,
+            invalid=plan.facts.signatures.invalid,
+            threshold=plan.needed,
+            by=self.context.me.address,
+            reason=decision.reason,
+            now=self.context.now(),
+            sets=plan.copies,
+        )
+
+    async def submit(self, handling: Handling[Mint, MintFacts], decision: Submit) -> Update | Wait:
+        """The user mints, never a validator: no flow decides this for a mint."""
+        del handling, decision
+        return Wait(WaitReason.USER)
+
+
+def verify_mint_signature(digest: bytes, signer: str, signature: str) -> bool:
+    """Whether the signature recovers to the signer, in exactly the form that the contract accepts."""
+    return recover_signer(digest, signature) == signer
+
+
+def _copies(contract: ContractFacts, outcome: ToMint, nonce: int) -> dict[str, Any]:
+    """What the frontend passes on: computed, never copied from the document."""
+    return {
+        "nonce": str(nonce),
+        "data": {"recipient": outcome.recipient, "amount": str(outcome.amount), "nonce": str(nonce)},
+        "typed_data": typed_data(contract.domain, outcome.recipient, outcome.amount, nonce),
+    }

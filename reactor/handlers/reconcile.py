@@ -1,0 +1,72 @@
+"""The ledger decides, the collections inform (trust rule 0): each sweep compares the two.
+
+A document that is missing is inserted again. One that is there is rung, so that its handler compares and repairs it. Of settled
+events (done, or a mint that only waits for its user) one page per sweep is looked for, in turns: the change stream rings when
+somebody touches such a document, but nobody is rung for each document of a collection that is dropped.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from bson import ObjectId
+from loguru import logger
+
+from reactor.documents.build import burn_document, deposit_document
+from reactor.documents.events import Burn, Deposit
+from reactor.documents.statuses import Collection
+from reactor.handlers.context import Context
+from reactor.state.ledger import Seen
+from reactor.state.rows import EventKind
+
+PAGE: Final = 500
+
+Documents = Sequence[Mapping[str, Any]]
+InsertMissing = Callable[[Collection, Documents], Awaitable[Mapping[ObjectId, ObjectId]]]
+"""Inserts what is missing; answers under which `_id` each document (by its own) lies now. Absent: it could not be placed."""
+
+
+class Reconciler:
+    """Compares the open events of the own ledger with Mongo."""
+
+    def __init__(self, context: Context, insert_missing: InsertMissing) -> None:
+        self._context = context
+        self._insert_missing = insert_missing
+        self._last_looked_for: dict[Collection, Seen[Any] | None] = {}
+
+    async def open_ids(self, collection: Collection) -> AsyncIterator[ObjectId]:
+        """Insert what is missing; yield the ids of all documents of this collection that are open to this validator."""
+        kind = EventKind.BURN if collection is Collection.BURN else EventKind.DEPOSIT
+        after: Seen[Any] | None = None
+        while page := self._context.ledger.unsettled(kind, PAGE, after):
+            after = page[-1]
+            documents = [fresh for seen in page if (fresh := self._document(collection, seen.event)) is not None]
+            if not documents:
+                continue
+            if self._context.me.observes:
+                placed: Mapping[ObjectId, ObjectId] = {one["_id"]: one["_id"] for one in documents}
+            else:
+                placed = await self._insert_missing(collection, documents)
+            if lost := len(documents) - len(placed):
+                logger.error(
+                    "{} documents of {} could not be placed: their keys are taken by foreign documents", lost, collection
+                )
+            for document_id in placed.values():
+                yield document_id
+        await self._look_for_settled(collection, kind)
+
+    async def _look_for_settled(self, collection: Collection, kind: EventKind) -> None:
+        """What is inserted again rings by itself."""
+        page = self._context.ledger.settled(kind, PAGE, self._last_looked_for.get(collection))
+        self._last_looked_for[collection] = page[-1] if len(page) == PAGE else None
+        documents = [fresh for seen in page if (fresh := self._document(collection, seen.event)) is not None]
+        if documents and not self._context.me.observes:
+            await self._insert_missing(collection, documents)
+
+    def _document(self, collection: Collection, event: object) -> dict[str, Any] | None:
+        bridge, now = self._context.bridge, self._context.now()
+        if isinstance(event, Burn):
+            return burn_document(bridge, event, now) if collection is Collection.BURN else None
+        if isinstance(event, Deposit):
+            home, document = deposit_document(bridge, event, now)
+            return document if home is collection else None
+        return None

@@ -1,0 +1,180 @@
+"""The log: loguru on standard error, for people or as JSON lines, and never a secret.
+
+>>> configure_logs(level="INFO", format="json", secrets=settings.secrets())
+
+SECURITY: local variables never appear in tracebacks (`diagnose=False`), and every line is searched for the registered
+secrets and for user and password in URLs after it has been composed, so that exceptions and the messages of libraries
+are covered too. Keys are not registered here: no part of the program but the signers ever holds one.
+"""
+
+import json
+import logging
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+from urllib.parse import quote, quote_plus
+
+from loguru import logger
+
+if TYPE_CHECKING:
+    from loguru import Message, Record
+
+MASK = "********"
+SHORTEST_SECRET = 4
+"""Shorter texts are not searched for: they would mask ordinary words and tell more than they hide."""
+_USERINFO = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]{0,20}://)[^\s/?#\"'<>]*@")
+_HUMAN = "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> <level>{level: <7}</level> <cyan>{name}</cyan> {message}{extra[_shown]}"
+_QUIET = {
+    "aiohttp.access": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "boto3": logging.WARNING,
+    # Its debug log prints requests with their authorization.
+    "botocore": logging.WARNING,
+    # Its debug log prints commands with the documents in them.
+    "pymongo": logging.WARNING,
+    "urllib3": logging.WARNING,
+    "web3": logging.WARNING,
+    "websockets": logging.WARNING,
+}
+
+LogFormat = Literal["human", "json"]
+
+
+class _Secrets:
+    """The registered secrets and one pattern that finds any of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._texts: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+
+    def add(self, texts: Iterable[str]) -> None:
+        with self._lock:
+            for text in texts:
+                # URLs and JSON carry the same secret in another spelling.
+                spellings = {text, quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1], repr(text)[1:-1]}
+                self._texts |= {spelling for spelling in spellings if len(text.strip()) >= SHORTEST_SECRET}
+            longest_first = sorted(self._texts, key=lambda text: (-len(text), text))
+            self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def redact(self, text: str) -> str:
+        if self._pattern is not None:
+            text = self._pattern.sub(MASK, text)
+        return _USERINFO.sub(rf"\g<scheme>{MASK}@", text) if "@" in text else text
+
+
+_secrets = _Secrets()
+
+
+def register_secrets(*texts: str) -> None:
+    """Let these texts be masked in every line from now on; those under four characters are passed over."""
+    _secrets.add(texts)
+
+
+def redact(text: str) -> str:
+    """Mask registered secrets, and user and password in URLs."""
+    return _secrets.redact(text)
+
+
+def configure_logs(
+    level: str = "INFO",
+    format: LogFormat = "human",  # noqa: A002 - as it is called in the settings
+    *,
+    secrets: Iterable[str] = (),
+    stream: TextIO | None = None,
+) -> None:
+    """Send loguru's and the standard library's logs to one place. May be called again; the last call counts.
+
+    Args:
+        level: least level that is shown: TRACE, DEBUG, INFO, WARNING, ERROR.
+        format: `human` (coloured on a terminal) or `json` (one object per line).
+        secrets: texts to mask, besides those registered before.
+        stream: where to; standard error by default.
+
+    Raises:
+        ValueError: an unknown level.
+    """
+    register_secrets(*secrets)
+    target = sys.stderr if stream is None else stream
+    number = logger.level(level).no
+
+    def write(message: "Message") -> None:
+        target.write(_json_line(message.record) if format == "json" else redact(str(message)))
+        target.flush()
+
+    logger.configure(patcher=_redact_record)
+    logger.remove()
+    logger.add(
+        write,
+        level=number,
+        format=_HUMAN if format == "human" else "{message}",
+        colorize=format == "human" and target.isatty(),
+        backtrace=False,
+        diagnose=False,
+    )
+    _bridge_standard_logging(number)
+
+
+def _redact_record(record: "Record") -> None:
+    """Mask message and extras, so that sinks added by others (tests, tools) get no secret either."""
+    record["message"] = redact(record["message"])
+    extra = record["extra"]
+    for name, value in extra.items():
+        if isinstance(value, str):
+            extra[name] = redact(value)
+    shown = " ".join(f"{name}={value}" for name, value in extra.items() if not name.startswith("_"))
+    extra["_shown"] = f" · {redact(shown)}" if shown else ""
+
+
+def _json_line(record: "Record") -> str:
+    entry: dict[str, Any] = {
+        "time": record["time"].isoformat(),
+        "level": record["level"].name,
+        "logger": record["name"],
+        "message": record["message"],
+    }
+    # Apart, so that no caller's name can stand in for the message or the level.
+    extra = {name: _plain(value) for name, value in record["extra"].items() if not name.startswith("_")}
+    if extra:
+        entry["extra"] = extra
+    exception = record["exception"]
+    if exception is not None and exception.value is not None:
+        text = "".join(traceback.format_exception(exception.type, exception.value, exception.traceback))
+        entry["exception"] = redact(text)
+    return json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, bool | int | float | type(None)) else redact(str(value))
+
+
+class _Bridge(logging.Handler):
+    """Hands a record of the standard library to loguru, under the name of its own logger."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            level: str | int = logger.level(record.levelname).name
+        except ValueError:
+            level = record.levelno
+        text = record.getMessage()
+
+        def rename(into: "Record") -> None:
+            into["name"] = record.name
+            into["function"] = record.funcName
+            into["line"] = record.lineno
+
+        logger.patch(rename).opt(exception=record.exc_info).log(level, "{}", text)
+
+
+def _bridge_standard_logging(level: int) -> None:
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Bridge)]
+    root.addHandler(_Bridge())
+    root.setLevel(level)
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(max(level, least))
+    # Warnings of the interpreter come by the same way.
+    logging.captureWarnings(True)

@@ -1,0 +1,122 @@
+"""Checks of the Ethereum side: endpoints, contracts, membership, clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from reactor.chains.errors import WrongChain
+from reactor.chains.ethereum.client import EthereumChain
+from reactor.chains.ethereum.contracts import selector
+from reactor.chains.ethereum.types import ContractFacts, Head
+from reactor.preflight.results import CheckResult, Level, failed, passed
+from reactor.settings import Settings
+
+_OLDEST_HEAD_SECONDS: Final = 300.0
+_NODES: Final = "check ethereum.rpc_urls and the nodes behind them"
+
+
+async def check_endpoints(chain: EthereumChain) -> tuple[list[CheckResult], Head | None]:
+    """Every endpoint answers and serves the configured chain; the highest head."""
+    outcomes = await chain.check_endpoints()
+    heads = [head for head in outcomes.values() if isinstance(head, Head)]
+    results = []
+    for label, outcome in outcomes.items():
+        if isinstance(outcome, Head):
+            continue
+        # SECURITY: a node of another chain would show other burns and other nonces.
+        level: Level = "error" if isinstance(outcome, WrongChain) or not heads else "warning"
+        remedy = "correct ethereum.chain_id or this endpoint" if isinstance(outcome, WrongChain) else _NODES
+        results.append(failed("Ethereum endpoint", f"{label}: {outcome}", remedy, level))
+    best = max(heads, key=lambda head: head.number, default=None)
+    if best is not None:
+        detail = f"{len(heads)} of {len(outcomes)} answer, chain {chain.chain_id}, head {best.number}"
+        results.insert(0, passed("Ethereum", detail))
+    return results, best
+
+
+def check_head(settings: Settings, head: Head) -> list[CheckResult]:
+    """The head is recent by this machine's clock, and above the start block."""
+    age = datetime.now(UTC).timestamp() - head.time
+    if age > _OLDEST_HEAD_SECONDS:
+        detail, remedy = f"block {head.number} is {age:.0f} s old", "wait for the node to catch up, or check this clock"
+        return [failed("Ethereum head", detail, remedy, "warning")]
+    if age < -_OLDEST_HEAD_SECONDS:
+        detail, remedy = f"block {head.number} lies {-age:.0f} s in the future", "synchronise this machine's clock"
+        return [failed("Ethereum head", detail, remedy, "warning")]
+    if head.number < settings.ethereum.start_block:
+        detail = f"head {head.number} lies below ethereum.start_block {settings.ethereum.start_block}"
+        return [failed("Ethereum head", detail, "correct the start block, or wait for the node to catch up", "warning")]
+    return [passed("Ethereum head", f"block {head.number}, {age:.0f} s old")]
+
+
+def check_contracts(settings: Settings, facts: ContractFacts) -> list[CheckResult]:
+    """The controller is the configured one on the configured chain, by its own word: what every signature is bound to."""
+    domain, ethereum = facts.domain, settings.ethereum
+    faults = []
+    # SECURITY: signatures over another domain would be worthless here, or worth something elsewhere.
+    if domain.chain_id != ethereum.chain_id:
+        faults.append(f"chain id {domain.chain_id} instead of {ethereum.chain_id}")
+    if domain.verifying_contract != ethereum.mint_controller_address:
+        faults.append(f"contract {domain.verifying_contract} instead of {ethereum.mint_controller_address}")
+    if (domain.name, domain.version) != ("MintController", "1"):
+        faults.append(f"name {domain.name!r} version {domain.version!r} instead of MintController 1")
+    if faults:
+        remedy = "correct ethereum.mint_controller_address and ethereum.chain_id, or the endpoint"
+        return [failed("contracts", f"the EIP-712 domain has {'; '.join(faults)}", remedy)]
+    return [
+        passed("contracts", f"MintController 1 on chain {domain.chain_id}, {facts.threshold} of {facts.validator_count} sign")
+    ]
+
+
+async def check_token(chain: EthereumChain) -> list[CheckResult]:
+    """The controller mints the configured token: its public immutable `wPokt`, set when it was deployed."""
+    answer = await chain.simulate(selector("wPokt()"))
+    token = "0x" + answer.removeprefix("0x")[-40:].lower()
+    # SECURITY: burns are read from the configured token, mints go through the controller: they must be the same bridge.
+    if token != chain.wpokt:
+        remedy = "correct ethereum.wrapped_pocket_address or ethereum.mint_controller_address"
+        return [failed("token", f"the controller mints {token}, configured is {chain.wpokt}", remedy)]
+    return [passed("token", f"{token}, minted by {chain.controller}")]
+
+
+def check_members(settings: Settings, facts: ContractFacts, own: str, *, observe: bool) -> list[CheckResult]:
+    """Who signs mints, by the contract's word: this validator, those configured, and how many there are."""
+    results = []
+    if own and own not in facts.validators:
+        # A warning: becoming a member later is legal, and until then nothing is signed.
+        remedy = "the contract's admin adds it with addValidator; it signs from then on, without a restart"
+        results.append(failed("membership", f"{own} is no validator of the contract", remedy, "warning"))
+    elif own:
+        results.append(passed("membership", f"{own} is a validator of the contract"))
+    elif not observe:
+        results.append(failed("membership", "not checked: the Ethereum key did not open", "see the Ethereum key", "warning"))
+    unknown = [one for one in settings.ethereum.validator_addresses if one not in facts.validators]
+    if unknown:
+        remedy = "remove them from ethereum.validator_addresses, or have them added to the contract"
+        results.append(failed("members", f"configured but not in the contract: {', '.join(unknown)}", remedy, "warning"))
+    if facts.validator_count > len(facts.validators):
+        detail = f"the contract counts {facts.validator_count} validators, {len(facts.validators)} of them are known here"
+        results.append(failed("members", detail, "add the others to ethereum.validator_addresses", "warning"))
+    if facts.threshold > facts.validator_count or facts.threshold < 1:
+        detail = f"threshold {facts.threshold} of {facts.validator_count} validators: nothing can be minted"
+        results.append(failed("threshold", detail, "the contract's admin corrects threshold or validators", "warning"))
+    return results
+
+
+def check_mints_open(facts: ContractFacts) -> list[CheckResult]:
+    """Whether users can mint at present."""
+    results = []
+    if facts.paused:
+        results.append(
+            failed("token paused", "the token is paused: nobody can mint or burn", "the pauser unpauses it", "warning")
+        )
+    if facts.fee_flag:
+        detail = f"the token keeps a fee of {facts.fee_basis / 100:g} % of each mint"
+        results.append(passed("token fee", detail))
+    detail = f"{facts.current_mint_limit} of {facts.max_mint_limit} upokt, {facts.mint_per_second} more per second"
+    if facts.current_mint_limit * 10 < facts.max_mint_limit:
+        results.append(failed("mint limit", detail, "it refills by itself; large deposits wait until then", "warning"))
+    else:
+        results.append(passed("mint limit", detail))
+    return results

@@ -1,0 +1,84 @@
+"""Checks of the shared database: replica set, indexes, clock, and what the others' heartbeats say."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Final
+
+from reactor.documents.models import Heartbeat
+from reactor.handlers.heartbeat import FRESH_SECONDS, verified_heartbeat
+from reactor.parts import bridge_of
+from reactor.preflight.results import CheckResult, Level, failed, passed
+from reactor.settings import Settings
+from reactor.store.connection import Store
+from reactor.store.heartbeats import read_heartbeats
+from reactor.store.indexes import verify
+
+_SKEW_WARNING: Final = 2.0
+_SKEW_ERROR: Final = 30.0
+_CLOCK_REMEDY: Final = "synchronise this machine's clock (chrony, systemd-timesyncd) and that of the server"
+
+
+async def check_indexes(store: Store) -> list[CheckResult]:
+    """Collections, indexes and schema validators are as `init-db` makes them."""
+    problems = await verify(store)
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        detail = "; ".join(f"{one.collection}: {one.problem}" for one in problems[:5]) + more
+        return [failed("indexes", detail, "run `reactor init-db`")]
+    return [passed("indexes", f"complete in database {store.database.name}")]
+
+
+async def check_mongo_clock(store: Store) -> list[CheckResult]:
+    """The server's clock and this machine's."""
+    started = monotonic()
+    hello = await store.client.admin.command("hello")
+    middle = datetime.now(UTC).timestamp() - (monotonic() - started) / 2
+    skew = middle - hello["localTime"].timestamp()
+    detail = f"{skew:+.1f} s against the database server"
+    if abs(skew) > _SKEW_WARNING:
+        level: Level = "error" if abs(skew) > _SKEW_ERROR else "warning"
+        return [failed("clock", detail, _CLOCK_REMEDY, level)]
+    return [passed("clock", detail)]
+
+
+async def check_others(store: Store, settings: Settings, own: str, members: Container[str], threshold: int) -> list[CheckResult]:
+    """The other validators' heartbeats: who is there, and whose identity differs.
+
+    SECURITY: only heartbeats that verify for a member count; anyone with write access can invent one.
+    """
+    identity = bridge_of(settings).identity_hash()
+    heard: dict[str, Heartbeat] = {}
+    for row in await read_heartbeats(store):
+        one = verified_heartbeat(row)
+        if one is not None and one.eth_address in members and one.eth_address != own:
+            heard.setdefault(one.eth_address, one)  # newest first
+    now = datetime.now(UTC)
+    fresh = {address: one for address, one in heard.items() if (now - one.updated_at).total_seconds() <= FRESH_SECONDS}
+    expected = [address for address in settings.ethereum.validator_addresses if address in members and address != own]
+    return [_identities(fresh, identity, threshold), _presence(fresh, heard, expected)]
+
+
+def _identities(fresh: dict[str, Heartbeat], identity: str, threshold: int) -> CheckResult:
+    different = sorted(address for address, one in fresh.items() if one.identity != identity)
+    if not different:
+        return passed("identity of others", f"the same in all {len(fresh)} fresh heartbeats" if fresh else "none to compare")
+    shown = ", ".join(f"{address} has {fresh[address].identity[:12]}" for address in different)
+    remedy = "compare `reactor config show` with their operators: chain ids, contracts, vault keys, start blocks, fees, maximum"
+    # SECURITY: trust rule 8. The one that stands alone against M others is the one with the wrong configuration.
+    level: Level = "error" if threshold and len(different) >= threshold else "warning"
+    return failed("identity of others", f"own {identity[:12]}; {shown}", remedy, level)
+
+
+def _presence(fresh: dict[str, Heartbeat], heard: dict[str, Heartbeat], expected: list[str]) -> CheckResult:
+    missing = [address for address in expected if address not in fresh]
+    if not missing:
+        return passed("other validators", f"{len(fresh)} of {len(expected)} are up")
+    shown = ", ".join(
+        f"{one} (last {heard[one].updated_at:%Y-%m-%d %H:%M:%S} UTC)" if one in heard else f"{one} (never)" for one in missing
+    )
+    return failed(
+        "other validators", f"no fresh heartbeat of {shown}", "ask their operators; payouts need every vault key", "warning"
+    )

@@ -1,0 +1,137 @@
+"""Checks of what is this validator's own: keys, vault, journal, lock, disk. No network, but for a key service."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from reactor.chains.pocket import vault_address
+from reactor.keys import Signer, probe
+from reactor.parts import bridge_of, open_ethereum_key, open_pocket_key
+from reactor.preflight.results import CheckResult, failed, passed
+from reactor.settings import Settings
+from reactor.state.journal import Journal
+from reactor.state.lock import ProcessLock
+from reactor.state.problems import StateLocked
+
+_LEAST_FREE_BYTES: Final = 256 * 1024 * 1024
+_NO_KEY: Final = "set {field} to its URI (`reactor keys new` makes one), or run with --observe"
+
+
+@dataclass(slots=True)
+class Own:
+    """What the checks learn about this validator for those that follow."""
+
+    address: str = ""
+    pocket_key: str = ""
+
+
+async def check_ethereum_key(settings: Settings, own: Own) -> list[CheckResult]:
+    """The key opens; its address is what the contract must know."""
+    signer = await open_ethereum_key(settings)
+    if signer is None:
+        return [failed("Ethereum key", "none is configured", _NO_KEY.format(field="ethereum.key"))]
+    own.address = signer.address
+    took = await _probed(signer)
+    return [passed("Ethereum key", f"{signer.address}, signs in {took * 1000:.0f} ms")]
+
+
+async def _probed(signer: Signer) -> float:
+    """Seconds that one signature over a worthless text took. The signer is closed. Raises KeyProblem."""
+    try:
+        return (await probe(signer)).seconds
+    finally:
+        await signer.close()
+
+
+async def check_pocket_key(settings: Settings, own: Own) -> list[CheckResult]:
+    """The key opens and is one of the vault's."""
+    signer = await open_pocket_key(settings)
+    if signer is None:
+        return [failed("Pocket key", "none is configured", _NO_KEY.format(field="pocket.key"))]
+    own.pocket_key = signer.public_key
+    took = await _probed(signer)
+    # SECURITY: payouts need all keys of the vault: a foreign key would block each of them.
+    if signer.public_key not in settings.pocket.multisig_public_keys:
+        return [
+            failed(
+                "Pocket key",
+                f"{signer.public_key} is not among pocket.multisig_public_keys",
+                "configure the key that belongs to this vault, or correct the list (its order makes the vault's address)",
+            )
+        ]
+    place = settings.pocket.multisig_public_keys.index(signer.public_key) + 1
+    return [
+        passed(
+            "Pocket key",
+            f"{signer.public_key}, key {place} of {len(settings.pocket.multisig_public_keys)}, signs in {took * 1000:.0f} ms",
+        )
+    ]
+
+
+async def check_vault(settings: Settings) -> list[CheckResult]:
+    """The vault's address is that of the configured keys in their order."""
+    keys = settings.pocket.multisig_public_keys
+    derived = vault_address(keys)
+    # SECURITY: with another order or set of keys the vault could never pay, and deposits to it would be lost.
+    if derived != settings.pocket.vault_address:
+        return [
+            failed(
+                "vault",
+                f"the keys make {derived}, configured is {settings.pocket.vault_address}",
+                "put pocket.multisig_public_keys into the order in which the vault was made, or correct pocket.vault_address",
+            )
+        ]
+    return [passed("vault", f"{derived}, all of {len(keys)} keys sign")]
+
+
+async def check_identity(settings: Settings) -> list[CheckResult]:
+    """The identity hash, to be compared with the other operators' by eye."""
+    return [passed("identity", bridge_of(settings).identity_hash())]
+
+
+async def check_journal(settings: Settings) -> list[CheckResult]:
+    """There is a readable journal of this bridge; what is held is told."""
+    journal = Journal.open(settings.state.directory, bridge_of(settings))
+    try:
+        holds = journal.holds()
+        detail = (
+            f"instance {journal.instance}, made at Pocket height {journal.heights['pocket']}"
+            f" and Ethereum block {journal.heights['ethereum']}"
+        )
+    finally:
+        journal.close()
+    results = [passed("journal", detail)]
+    if holds:
+        shown = "; ".join(f"{hold.id}: {hold.scope} ({hold.reason} by {hold.by})" for hold in holds[:10])
+        results.append(failed("holds", f"{len(holds)} active: {shown}", "once each is understood: `reactor release`", "warning"))
+    return results
+
+
+async def check_lock(settings: Settings, *, starting: bool) -> list[CheckResult]:
+    """No other process runs on this state directory (before a start), or which one does (else)."""
+    if not settings.state.directory.is_dir():
+        return []  # the journal's check says it
+    try:
+        with ProcessLock(settings.state.directory):
+            return [passed("state lock", f"free, {settings.state.directory}")]
+    except StateLocked as error:
+        if starting:
+            return [failed("state lock", error.what, error.remedy)]
+        return [passed("state lock", error.what)]
+
+
+async def check_disk(settings: Settings) -> list[CheckResult]:
+    """There is room for journal and ledger."""
+    free = shutil.disk_usage(_existing(settings.state.directory)).free
+    detail = f"{free // 2**20} MiB free for {settings.state.directory}"
+    if free < _LEAST_FREE_BYTES:
+        return [failed("disk", detail, "free some space: without it nothing can be signed", "warning")]
+    return [passed("disk", detail)]
+
+
+def _existing(folder: Path) -> Path:
+    """The folder itself, or the nearest above it that is there."""
+    return next((one for one in (folder, *folder.parents) if one.exists()), folder)

@@ -1,0 +1,189 @@
+"""From file and environment to one nested dictionary, with the faults that show before any value is read."""
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reactor.settings.faults import Fault
+from reactor.settings.fields import MONGODB_URI, PREFIX, FieldInfo, env_name, settings_fields
+
+CONFIG_ENV = "REACTOR_CONFIG"
+DEFAULT_FILE = "reactor.toml"
+RESERVED_PREFIX = "REACTOR_DEV_"
+"""Names that development tools may use beside the settings."""
+MAX_FILE_BYTES = 1024 * 1024
+_ENV_KEY = re.compile(r"env://([A-Za-z_][A-Za-z0-9_]*)")
+
+Tree = dict[str, Any]
+
+
+def find_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Choose the configuration file: the one named, else `REACTOR_CONFIG`, else `reactor.toml` if it is there."""
+    if path is not None:
+        return path
+    if named := environ.get(CONFIG_ENV, "").strip():
+        return Path(named)
+    return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
+
+
+def read_toml(path: Path) -> tuple[Tree, list[Fault]]:
+    """Read the file; a relative `state.directory` in it is meant from the file's own folder."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+        if len(raw) > MAX_FILE_BYTES:
+            return {}, [Fault("", CONFIG_ENV, f"{path} is too large for a configuration", "Name the right file")]
+        tree = tomllib.loads(raw.decode("utf-8"))
+    except OSError as error:
+        return {}, [Fault("", CONFIG_ENV, f"{path} cannot be read ({error.strerror})", "Check the path of the file")]
+    except UnicodeDecodeError:
+        return {}, [Fault("", CONFIG_ENV, f"{path} is not UTF-8 text", "Save it as UTF-8")]
+    except tomllib.TOMLDecodeError as error:
+        # The parser's text names place and kind, and single characters, never a value.
+        return {}, [Fault("", CONFIG_ENV, f"{path} is not TOML: {error}", "Correct that line")]
+    state = tree.get("state")
+    if isinstance(state, dict) and isinstance(directory := state.get("directory"), str) and directory.strip():
+        state["directory"] = str(path.absolute().parent / Path(directory.strip()).expanduser())
+    return tree, []
+
+
+def resolve_files(tree: Tree, base: Path) -> list[Fault]:
+    """Replace each `<secret>_file` of a TOML tree by what that file holds."""
+    faults: list[Fault] = []
+    for field in (field for field in settings_fields() if field.secret):
+        *sections, name = field.path.split(".")
+        section: Any = tree
+        for part in sections:
+            section = section.get(part) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or f"{name}_file" not in section:
+            continue
+        place = section.pop(f"{name}_file")
+        label = f"{field.path}_file"
+        if name in section:
+            faults.append(Fault(label, "", f"stands beside {field.path}", "Give one of the two"))
+        elif not isinstance(place, str) or not place.strip():
+            faults.append(Fault(label, "", "is not a path", "Give the path of a file that holds the value"))
+        else:
+            text, fault = _read_secret(base / Path(place.strip()).expanduser(), label, f"{field.env}_FILE")
+            faults.extend([fault] if fault else [])
+            section[name] = _listed(text) if field.is_list else text
+    return faults
+
+
+def read_environment(environ: Mapping[str, str], base: Tree) -> tuple[Tree, list[Fault]]:
+    """Collect the settings of the environment; empty variables count as not set.
+
+    Args:
+        environ: the whole environment.
+        base: what the file said (for the names that its `env://` keys use).
+    """
+    given = {name: value for name, value in environ.items() if value.strip()}
+    _take_mongodb_uri(given)
+    tree: Tree = {}
+    faults: list[Fault] = []
+    known = {CONFIG_ENV}
+    for field in settings_fields():
+        known |= {field.env, f"{field.env}_FILE"} if field.secret else {field.env}
+        text, fault = _value(field, given)
+        if fault:
+            faults.append(fault)
+        if text is not None:
+            _put(tree, field.path, _parse(field, text))
+    known |= _names_of_keys(tree) | _names_of_keys(base)
+    faults.extend(_unknown_names(given, known))
+    return tree, faults
+
+
+def merge(below: Tree, above: Tree) -> Tree:
+    """Lay one tree over another; the upper one wins value by value."""
+    merged = dict(below)
+    for name, value in above.items():
+        under = merged.get(name)
+        merged[name] = merge(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Give the remedy for an unknown name: the nearest known one, if any is near."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"Did you mean {close[0]}?" if close else "Remove it"
+
+
+def _take_mongodb_uri(given: dict[str, str]) -> None:
+    """Let `MONGODB_URI` (and its file) stand for the long name, which wins where both are given."""
+    own = env_name("mongo.uri")
+    short = {suffix: given.pop(f"{MONGODB_URI}{suffix}", None) for suffix in ("", "_FILE")}
+    if own in given or f"{own}_FILE" in given:
+        return
+    given.update({own + suffix: value for suffix, value in short.items() if value is not None})
+
+
+def _value(field: FieldInfo, given: Mapping[str, str]) -> tuple[str | None, Fault | None]:
+    by_file = f"{field.env}_FILE"
+    if not field.secret or by_file not in given:
+        return given.get(field.env), None
+    if field.env in given:
+        return given[field.env], Fault(field.path, by_file, f"stands beside {field.env}", "Give one of the two")
+    return _read_secret(Path(given[by_file].strip()), field.path, by_file)
+
+
+def _read_secret(path: Path, label: str, env: str) -> tuple[str, Fault | None]:
+    """Read a secret's file; on a fault the value is a placeholder, so that it does not count as missing too."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE_BYTES).decode("utf-8").strip("\r\n")
+    except OSError as error:
+        return "", Fault(label, env, f"{path} cannot be read ({error.strerror})", "Check the path and its permissions")
+    except UnicodeDecodeError:
+        return "", Fault(label, env, f"{path} is not UTF-8 text", "Write the value as text")
+    if not text.strip():
+        return "", Fault(label, env, f"{path} is empty", "Write the value into it")
+    return text, None
+
+
+def _parse(field: FieldInfo, text: str) -> object:
+    if field.is_list:
+        return _listed(text)
+    if text.lstrip().startswith("[") and not field.secret:
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text  # the field's own check says what it wants
+    return text
+
+
+def _listed(text: str) -> object:
+    if text.lstrip().startswith("["):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return [part for part in re.split(r"[\s,]+", text) if part]
+
+
+def _put(tree: Tree, path: str, value: object) -> None:
+    *sections, name = path.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+    tree[name] = value
+
+
+def _names_of_keys(tree: Tree) -> set[str]:
+    """Give the variables that `env://` keys name: they may begin like ours."""
+    names = set()
+    for section in ("ethereum", "pocket"):
+        part = tree.get(section)
+        key = part.get("key") if isinstance(part, dict) else None
+        if isinstance(key, str) and (match := _ENV_KEY.fullmatch(key.strip())):
+            names.add(match.group(1))
+    return names
+
+
+def _unknown_names(given: Mapping[str, str], known: set[str]) -> list[Fault]:
+    ours = (n for n in sorted(given) if n.upper().startswith(PREFIX) and not n.startswith(RESERVED_PREFIX))
+    ordered = sorted(known)
+    return [Fault("", name, "is not a setting", nearest(name.upper(), ordered)) for name in ours if name not in known]

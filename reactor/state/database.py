@@ -1,0 +1,135 @@
+"""SQLite as the state needs it: one connection per thread, short transactions, errors that name the remedy."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from reactor.state.problems import StateProblem
+
+# The operator's verbs write one row; a batch of signatures takes one disk sync. Ten seconds is a disk in trouble.
+_BUSY_SECONDS = 10.0
+_PRIMARY_CODE = 0xFF
+_REMEDIES = {
+    sqlite3.SQLITE_FULL: "free some space on its disk; nothing was half-written",
+    sqlite3.SQLITE_READONLY: "make the file and its directory writable for this user",
+    sqlite3.SQLITE_CANTOPEN: "check that the directory exists and that this user may write to it",
+    sqlite3.SQLITE_BUSY: "another process holds the file for too long: find out which, and stop it",
+    sqlite3.SQLITE_LOCKED: "another process holds the file for too long: find out which, and stop it",
+    sqlite3.SQLITE_IOERR: "check the disk: the operating system reports an input/output error",
+}
+
+Synchronous = Literal["FULL", "NORMAL"]
+Row = tuple[Any, ...]
+
+
+class Database:
+    """One SQLite file in WAL mode. Each thread that uses it gets a connection of its own, so one thread may commit while
+    another reads; a reader sees the last committed state. `corrupt_remedy` is said where the file is damaged.
+
+    Raises StateProblem, and only that, for whatever the disk does.
+    """
+
+    def __init__(self, path: Path, synchronous: Synchronous, corrupt_remedy: str) -> None:
+        self.path = path
+        self._synchronous = synchronous
+        self._corrupt_remedy = corrupt_remedy
+        self._local = threading.local()
+        self._guard = threading.Lock()
+        self._connections: list[sqlite3.Connection] = []
+        self._closed = False
+
+    def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """All rows of one query."""
+        try:
+            return self._connection().execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self.problem(error) from error
+
+    def read_one(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
+        """The first row of one query."""
+        try:
+            row: Row | None = self._connection().execute(sql, parameters).fetchone()
+        except sqlite3.Error as error:
+            raise self.problem(error) from error
+        return row
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One write transaction: everything or nothing. It takes the write lock first, so what it reads cannot change under it.
+
+        On return the transaction is committed (with synchronous=FULL: on disk).
+        """
+        connection = self._connection()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise self.problem(error) from error
+
+    def check(self) -> None:
+        """Read the whole file for damage. Costs a pass over the file."""
+        for (finding,) in self.read("PRAGMA quick_check(1)"):
+            if finding != "ok":
+                raise StateProblem(f"{self.path} is damaged ({finding})", self._corrupt_remedy)
+
+    def close(self) -> None:
+        """Close the connections of all threads. No other thread may be using them."""
+        with self._guard:
+            self._closed = True
+            for connection in self._connections:
+                connection.close()
+            self._connections.clear()
+
+    def problem(self, error: sqlite3.Error) -> StateProblem:
+        """The error in the words of a person who has to mend it."""
+        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+        return StateProblem(f"{self.path}: {error}", _REMEDIES.get(code, self._corrupt_remedy))
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None or self._closed:
+            connection = self._local.connection = self._connect()
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        with self._guard:
+            if self._closed:
+                raise StateProblem(f"{self.path} is closed", "open the state again")
+            try:
+                # `check_same_thread` is off for `close` alone: no connection is used by two threads.
+                connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            except sqlite3.Error as error:
+                raise self.problem(error) from error
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute(f"PRAGMA synchronous={self._synchronous}")
+                connection.execute("PRAGMA fullfsync=1")
+                connection.execute("PRAGMA foreign_keys=1")
+            except sqlite3.Error as error:
+                connection.close()
+                raise self.problem(error) from error
+            self._connections.append(connection)
+            return connection
+
+
+def meta_of(database: Database) -> dict[str, str]:
+    """The `meta` table: schema version, instance, the bridge it belongs to."""
+    return {str(name): str(value) for name, value in database.read("SELECT name, value FROM meta")}
+
+
+def require_schema(database: Database, meta: dict[str, str], version: int) -> None:
+    """Refuse a file that another version of this software wrote."""
+    if meta.get("schema") != str(version):
+        raise StateProblem(
+            f"{database.path} has schema {meta.get('schema', 'none')}, this version reads {version}",
+            "run the version that wrote it, or the one whose changelog says that it migrates it",
+        )

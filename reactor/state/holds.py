@@ -1,0 +1,137 @@
+"""What an operator or the validator itself has stopped: holds and pauses, with their history. Each validator's own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from reactor.state.database import Database, Row
+
+Direction = Literal["mint", "payout"]
+Clock = Callable[[], float]
+
+SIGNING = "signing"
+"""The scope that stops every signature of this validator."""
+
+PAUSED = "paused"
+"""The reason of a pause. Every other reason is a hold."""
+
+_COLUMNS = "id, scope, reason, subject, detail, by, at, released_by, released_at, released_why"
+
+
+def direction_scope(direction: Direction) -> str:
+    return f"direction:{direction}"
+
+
+def recipient_scope(recipient: str) -> str:
+    return f"recipient:{recipient}"
+
+
+def event_scope(event: str) -> str:
+    return f"event:{event}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """One hold or pause. Times are whole seconds since the epoch, UTC; the `released_*` are None while it is active."""
+
+    id: int
+    scope: str
+    reason: str
+    subject: str
+    detail: str
+    by: str
+    at: int
+    released_by: str | None
+    released_at: int | None
+    released_why: str | None
+
+
+def active_hold(
+    read: Callable[[str, tuple[str, ...]], Row | None], event: str, direction: Direction, recipient: str
+) -> Hold | None:
+    """The oldest active hold that stops signing for this event; `read` runs the query, inside a transaction or outside."""
+    scopes = (SIGNING, direction_scope(direction), event_scope(event), recipient_scope(recipient))
+    query = f"SELECT {_COLUMNS} FROM holds WHERE released_at IS NULL AND scope IN (?, ?, ?, ?) ORDER BY id LIMIT 1"  # noqa: S608
+    row = read(query, scopes)
+    return Hold(*row) if row else None
+
+
+class Holds:
+    """Holds, pauses and releases; a part of the journal. Any process on this disk may write them, while the validator runs."""
+
+    _db: Database
+    _clock: Clock
+
+    def hold(self, scope: str, reason: str, detail: str, by: str, subject: str = "") -> int:
+        """Hold `scope` ("signing", "recipient:<address>", "event:<key>"); returns the hold's id.
+
+        `subject` names what gave rise to it (say the hash of an unexplained transaction). The same (scope, reason, subject) is
+        one hold: raised again it stays as it is, and once released by a person it is not raised again. Without a subject
+        (an operator's own hold) only an active one is the same.
+        """
+        with self._db.transaction() as connection:
+            row = connection.execute(
+                "SELECT id FROM holds WHERE scope = ? AND reason = ? AND subject = ? AND (released_at IS NULL OR subject <> '')",
+                (scope, reason, subject),
+            ).fetchone()
+            if row:
+                return int(row[0])
+            cursor = connection.execute(
+                "INSERT INTO holds (scope, reason, subject, detail, by, at) VALUES (?, ?, ?, ?, ?, ?)",
+                (scope, reason, subject, detail, by, self._now()),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def release(self, scope: str | int, by: str, why: str) -> int:
+        """Release one hold by its id, or all active ones of a scope. Returns how many were active."""
+        column = "id" if isinstance(scope, int) else "scope"
+        with self._db.transaction() as connection:
+            return connection.execute(
+                "UPDATE holds SET released_by = ?, released_at = ?, released_why = ?"  # noqa: S608 (a column name of ours)
+                f" WHERE {column} = ? AND released_at IS NULL",
+                (by, self._now(), why, scope),
+            ).rowcount
+
+    def pause(self, direction: Direction, by: str, why: str = "") -> int:
+        """Sign nothing of this direction until `resume`. Returns the id."""
+        return self.hold(direction_scope(direction), PAUSED, why, by)
+
+    def resume(self, direction: Direction, by: str, why: str = "") -> int:
+        """End the pause of this direction; holds stay. Returns how many pauses ended."""
+        active = [hold.id for hold in self.holds() if hold.scope == direction_scope(direction) and hold.reason == PAUSED]
+        return sum(self.release(identifier, by, why) for identifier in active)
+
+    def holds(self) -> list[Hold]:
+        """The active holds and pauses, oldest first."""
+        return [Hold(*row) for row in self._db.read(f"SELECT {_COLUMNS} FROM holds WHERE released_at IS NULL ORDER BY id")]  # noqa: S608
+
+    def hold_history(self) -> list[Hold]:
+        """All holds and pauses there ever were, oldest first."""
+        return [Hold(*row) for row in self._db.read(f"SELECT {_COLUMNS} FROM holds ORDER BY id")]  # noqa: S608
+
+    def held(self, event: str, direction: Direction, recipient: str = "") -> Hold | None:
+        """The oldest active hold that would refuse a signature for this event: for showing; `sign_batch` asks again itself."""
+        return active_hold(self._db.read_one, event, direction, recipient)
+
+    def release_attempt(self, event: str, by: str, why: str = "", attempt: int | None = None) -> int:
+        """Allow signing attempt `attempt` of a payout whose earlier return failed in a block. Returns the attempt allowed.
+
+        Without a number: the one after the last that was signed here; so a verb given twice allows no more than once.
+        """
+        with self._db.transaction() as connection:
+            if attempt is None:
+                (last,) = connection.execute("SELECT max(attempt) FROM signatures WHERE event = ?", (event,)).fetchone()
+                attempt = (last or 0) + 1
+            connection.execute(
+                "INSERT OR IGNORE INTO releases (event, attempt, by, at, why) VALUES (?, ?, ?, ?, ?)",
+                (event, attempt, by, self._now(), why),
+            )
+            return attempt
+
+    def releases(self, event: str) -> int:
+        """The highest attempt of this event that an operator allowed; 0 if none was released."""
+        row = self._db.read_one("SELECT max(attempt) FROM releases WHERE event = ?", (event,))
+        return int(row[0] or 0) if row else 0
+
+    def _now(self) -> int:
+        return int(self._clock())

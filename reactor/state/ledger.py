@@ -1,0 +1,302 @@
+"""The ledger: what this validator's own scanners saw on its own nodes (trust rule 0). It can be rebuilt from the start blocks.
+
+Every method is synchronous and safe to call from any thread (each has a connection of its own). Reads are single indexed
+queries of tens of microseconds, fit for the event loop. Writes are one transaction each, without a disk sync of their own:
+after a power cut the last ones may be missing, and the scanners read them again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Self, TypeVar
+
+from bson import ObjectId
+
+from reactor.documents.bridge import Bridge
+from reactor.documents.events import BlockRef, Burn, Deposit, Event, Minted, Returned
+from reactor.documents.keys import burn_key, deposit_key
+from reactor.state.database import Database, Row
+from reactor.state.ledger_file import open_ledger_file
+from reactor.state.rows import EventKind, decode, encode, memo_bytes
+from reactor.state.windows import Cursor, Window, WindowResult, write_window
+
+E = TypeVar("E", bound=Event)
+E_co = TypeVar("E_co", bound=Event, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Generic[E_co]):
+    """An event of the ledger under its key. `final`: no later scan can take it back."""
+
+    event: E_co
+    final: bool
+    key: str
+
+
+_MOST_MARKS = 256
+"""So many settled marks are written together. Those that a crash loses are looked at once more by a sweep."""
+_MOST_BASES = 65_536
+
+
+class Ledger:
+    """The open ledger of one validator for one bridge. Only one process has it open for writing, as this class."""
+
+    def __init__(self, database: Database, bridge: Bridge) -> None:
+        self._db = database
+        self._bridge = bridge
+        self._marks: dict[str, int] = {}
+        self._cursors: dict[EventKind, Cursor | None] = {}
+        self._bases: dict[str, int] = {}
+
+    @classmethod
+    def open(cls, directory: Path, bridge: Bridge) -> Self:
+        """Open the ledger in `directory`, made if missing. Raises StateProblem.
+
+        With other start blocks than before it begins anew; with another schedule of fees or maximum all deposits are
+        classified again.
+        """
+        return cls(open_ledger_file(directory, bridge), bridge)
+
+    def close(self) -> None:
+        """Close the connections of all threads; call when none is using the ledger any more."""
+        try:
+            self._write_marks()
+        finally:
+            self._db.close()
+
+    # Windows
+
+    def record_window(
+        self, kind: EventKind, first: int, last: int, events: Sequence[Event], final: int, last_block: BlockRef | None = None
+    ) -> WindowResult:
+        """Bring the ledger to what the blocks `first` to `last` (both included) show of this kind, in one transaction.
+
+        `events` is all of them, `final` the chain's final height. The cursor moves, forward only, to min(final, last); give the
+        header of that block as `last_block` so that the cursor carries its hash. Events that are not final and no longer shown
+        are dropped. Raises StateProblem if the window leaves a gap after the cursor (or the start block), FinalityViolated if
+        a final event changed or is missing, ValueError for events of another kind or outside; then nothing was written.
+        """
+        window = Window(kind, first, last, events, final, last_block)
+        # First, so that a change of the event undoes what was settled before it and not after.
+        self._write_marks()
+        self._cursors.pop(kind, None)
+        with self._db.transaction() as connection:
+            row = connection.execute("SELECT height, hash, time FROM cursors WHERE kind = ?", (kind.value,)).fetchone()
+            return write_window(connection, self._bridge, window, Cursor(*row) if row else None)
+
+    def cursor(self, kind: EventKind) -> Cursor | None:
+        """Up to where this kind is read for good; None before the first final block was read."""
+        if kind not in self._cursors:
+            row = self._db.read_one("SELECT height, hash, time FROM cursors WHERE kind = ?", (kind.value,))
+            self._cursors[kind] = Cursor(*row) if row else None
+        return self._cursors[kind]
+
+    # Events
+    # A `+` in an order keeps the planner from reading a whole kind by height: it takes the index of what is searched.
+
+    def deposit(self, tx_hash: str) -> Seen[Deposit] | None:
+        """The deposit of this Pocket transaction."""
+        return _first(self._events(Deposit, "key = ?", deposit_key(self._bridge, tx_hash)))
+
+    def burn(self, tx_hash: str, burn_index: int) -> Seen[Burn] | None:
+        """The `burn_index`-th burn of this Ethereum transaction."""
+        return _first(self._events(Burn, "key = ?", burn_key(self._bridge, tx_hash, burn_index)))
+
+    def burns_of_tx(self, tx_hash: str) -> list[Seen[Burn]]:
+        """All burns of this transaction, in order."""
+        return self._events(Burn, "tx_hash = ? AND kind = 'burn' ORDER BY position", tx_hash)
+
+    def by_document(self, document: ObjectId) -> Seen[Event] | None:
+        """The deposit or burn whose document has this `_id`."""
+        row = self._db.read_one("SELECT kind, body, final, key FROM events WHERE document = ?", (str(document),))
+        return _seen(row) if row else None
+
+    def minted(self, recipient: str, nonce: int) -> list[Seen[Minted]]:
+        """The `Minted` events with this nonce, final ones first: at most one is final, the others are of rival blocks."""
+        return self._events(
+            Minted, "kind = 'minted' AND address = ? AND number = ? ORDER BY +final DESC, +height, key", recipient, str(nonce)
+        )
+
+    def minted_of(self, recipient: str) -> list[Seen[Minted]]:
+        """All `Minted` events to this recipient, final ones first, in the chain's order."""
+        return self._events(Minted, "kind = 'minted' AND address = ? ORDER BY final DESC, height, position", recipient)
+
+    def minted_count(self, recipient: str) -> int:
+        """How many final `Minted` events to this recipient there are since the start block."""
+        return self._count("SELECT count(*) FROM events WHERE kind = 'minted' AND address = ? AND final = 1", recipient)
+
+    def returned(self, tx_hash: str) -> Seen[Returned] | None:
+        """The transaction of this hash that the vault sent."""
+        return _first(self._events(Returned, "tx_hash = ? AND kind = 'returned'", tx_hash))
+
+    def returned_by_memo(self, memo: str) -> list[Seen[Returned]]:
+        """All transactions that the vault sent with this memo, in the chain's order, failed ones too (see `code`)."""
+        return self._events(Returned, "kind = 'returned' AND memo = ? ORDER BY +height, +position", memo_bytes(memo))
+
+    def returned_matching(self, recipient: str, amount: int, memo: str) -> list[Seen[Returned]]:
+        """Those of `returned_by_memo` that pay `amount` (upokt) to `recipient`. Compare `entropy` and `code` yourself."""
+        return [s for s in self.returned_by_memo(memo) if s.event.recipient == recipient and s.event.amount == amount]
+
+    # The order of mints
+
+    def deposits_to_mint(self, recipient: str, limit: int = 1000, after: int = 0) -> list[Seen[Deposit]]:
+        """Final deposits that are to be minted to `recipient`, in the order (height, index) that their nonces follow.
+
+        Skips the first `after` of them.
+        """
+        return self._events(Deposit, f"{_TO_MINT} ORDER BY height, position LIMIT ? OFFSET ?", recipient, limit, after)
+
+    def mint_rank(self, deposit: Deposit) -> int | None:
+        """The deposit's place, from 1, among the final deposits to be minted to its recipient: its nonce less the base.
+
+        None if the ledger does not hold exactly this deposit as final and to be minted.
+        """
+        known = self.deposit(deposit.tx_hash)
+        if known is None or not known.final or known.event != deposit:
+            return None
+        row = self._db.read_one("SELECT address FROM events WHERE key = ?", (known.key,))
+        if row is None or row[0] is None:
+            return None
+        query = f"SELECT count(*) FROM events WHERE {_TO_MINT} AND (height, position) <= (?, ?)"  # noqa: S608
+        return self._count(query, row[0], deposit.height, deposit.index)
+
+    def mint_by_rank(self, recipient: str, rank: int) -> Seen[Deposit] | None:
+        """The deposit with this place, from 1; None if there are fewer."""
+        return _first(self.deposits_to_mint(recipient, 1, rank - 1)) if rank > 0 else None
+
+    def base_nonce(self, recipient: str) -> int | None:
+        """The recipient's nonce in the contract at the start block, if it was noted."""
+        if (known := self._bases.get(recipient)) is not None:
+            return known
+        row = self._db.read_one("SELECT nonce FROM base_nonces WHERE recipient = ?", (recipient,))
+        if row is None:
+            return None
+        if len(self._bases) >= _MOST_BASES:
+            self._bases.clear()
+        return self._bases.setdefault(recipient, int(row[0]))
+
+    def set_base_nonce(self, recipient: str, nonce: int) -> None:
+        """Note it: the contract's nonce less the `Minted` events to the recipient since the start block."""
+        self._bases.pop(recipient, None)
+        with self._db.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO base_nonces VALUES (?, ?)", (recipient, str(nonce)))
+
+    # Open work
+
+    def settle(self, key: str) -> None:
+        """The sweep need not look at this event any more. A change of the event undoes it."""
+        self._settle(key, 1)
+
+    def unsettle(self, key: str) -> None:
+        """The sweep looks at this event again."""
+        self._settle(key, 0)
+
+    def unsettled(self, kind: EventKind, limit: int, after: Seen[Event] | None = None) -> list[Seen[Event]]:
+        """A page of events that are not settled, by (height, key); `after`: the last of the page before."""
+        self._write_marks()
+        return self._page("settled = 0", kind, limit, after)
+
+    def settled(self, kind: EventKind, limit: int, after: Seen[Event] | None = None) -> list[Seen[Event]]:
+        """A page of settled deposits or burns, in the chain's order; `after`: the last of the page before."""
+        self._write_marks()
+        height, position = (after.event.height, encode(self._bridge, after.event).position) if after else (-1, -1)
+        rows = self._db.read(
+            "SELECT kind, body, final, key FROM events WHERE settled = 1 AND kind = ? AND (height, position) > (?, ?)"
+            " ORDER BY height, position LIMIT ?",
+            (kind.value, height, position, limit),
+        )
+        return [_seen(row) for row in rows]
+
+    def unsettled_counts(self) -> dict[EventKind, int]:
+        """How many events are not settled, by kind."""
+        self._write_marks()
+        rows = self._db.read("SELECT kind, count(*) FROM events WHERE settled = 0 GROUP BY kind")
+        return dict.fromkeys(EventKind, 0) | {EventKind(kind): count for kind, count in rows}
+
+    def counts(self) -> dict[EventKind, int]:
+        """How many events there are, by kind. Reads a whole index: for operators, not for the event loop."""
+        rows = self._db.read("SELECT kind, count(*) FROM events GROUP BY kind")
+        return dict.fromkeys(EventKind, 0) | {EventKind(kind): count for kind, count in rows}
+
+    def unexplained(self, kind: EventKind, limit: int, after: Seen[Event] | None = None) -> list[Seen[Event]]:
+        """A page of final `returned` or `minted` events for which no source was named yet, by (height, key)."""
+        return self._page("explained = 0 AND final = 1", kind, limit, after)
+
+    def explain(self, key: str) -> None:
+        """This vault outflow or mint has its source: it is not asked about again."""
+        self._set("UPDATE events SET explained = 1 WHERE key = ? AND explained = 0", key)
+
+    # Repairs and the stream's position
+
+    def count_repair(self, document: str) -> int:
+        """Count one repair of this document in Mongo; returns how many there were."""
+        with self._db.transaction() as connection:
+            connection.execute(
+                "INSERT INTO repairs VALUES (?, 1) ON CONFLICT (document) DO UPDATE SET count = count + 1", (document,)
+            )
+            (count,) = connection.execute("SELECT count FROM repairs WHERE document = ?", (document,)).fetchone()
+            return int(count)
+
+    def repairs(self, document: str) -> int:
+        """How often this validator repaired this document."""
+        return self._count("SELECT count FROM repairs WHERE document = ?", document)
+
+    def load_token(self) -> bytes | None:
+        """The saved position of the change stream."""
+        row = self._db.read_one("SELECT token FROM stream")
+        return bytes(row[0]) if row else None
+
+    def save_token(self, token: bytes) -> None:
+        """Save the position of the change stream: only one behind which all work is finished."""
+        self._set("INSERT OR REPLACE INTO stream (id, token) VALUES (1, ?)", token)
+
+    def drop_token(self) -> None:
+        """Forget the position: the stream's history is lost."""
+        self._set("DELETE FROM stream")
+
+    def _events(self, _: type[E], where: str, *parameters: object) -> list[Seen[E]]:
+        rows = self._db.read(f"SELECT kind, body, final, key FROM events WHERE {where}", parameters)  # noqa: S608
+        return [_seen(row) for row in rows]
+
+    def _page(self, where: str, kind: EventKind, limit: int, after: Seen[Event] | None) -> list[Seen[Event]]:
+        height, key = (after.event.height, after.key) if after else (-1, "")
+        rows = self._db.read(
+            f"SELECT kind, body, final, key FROM events WHERE {where} AND kind = ? AND (height, key) > (?, ?)"  # noqa: S608
+            " ORDER BY height, key LIMIT ?",
+            (kind.value, height, key, limit),
+        )
+        return [_seen(row) for row in rows]
+
+    def _count(self, sql: str, *parameters: object) -> int:
+        row = self._db.read_one(sql, parameters)
+        return int(row[0]) if row else 0
+
+    def _settle(self, key: str, settled: int) -> None:
+        self._marks[key] = settled
+        if len(self._marks) >= _MOST_MARKS:
+            self._write_marks()
+
+    def _write_marks(self) -> None:
+        if not self._marks:
+            return
+        rows = [(settled, key, settled) for key, settled in self._marks.items()]
+        self._marks.clear()
+        with self._db.transaction() as connection:
+            connection.executemany("UPDATE events SET settled = ? WHERE key = ? AND settled <> ?", rows)
+
+    def _set(self, sql: str, *parameters: object) -> None:
+        with self._db.transaction() as connection:
+            connection.execute(sql, parameters)
+
+
+_TO_MINT = "kind = 'deposit' AND address = ? AND final = 1"
+
+
+def _seen(row: Row) -> Seen[E]:
+    kind, body, final, key = row
+    event: E = decode(kind, body)  # type: ignore[assignment]  # each query above names its kind
+    return Seen(event, bool(final), key)
+
+
+def _first(rows: list[Seen[E]]) -> Seen[E] | None:
+    return rows[0] if rows else None

@@ -1,0 +1,103 @@
+"""The ledger's file: its tables, and whether what it holds was read for this bridge."""
+
+from json import dumps
+from pathlib import Path
+from sqlite3 import Connection
+
+from loguru import logger
+
+from reactor.documents.bridge import Bridge
+from reactor.documents.events import Deposit
+from reactor.state.database import Database, meta_of, require_schema
+from reactor.state.problems import StateProblem
+from reactor.state.rows import EventKind, decode, mint_recipient, request_id
+
+LEDGER_FILE = "ledger.sqlite"
+LEDGER_SCHEMA = 1
+CORRUPT_REMEDY = "delete it (with its -wal and -shm): it is read again from the start blocks"
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
+    """CREATE TABLE IF NOT EXISTS events (
+      id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, height INTEGER NOT NULL, position INTEGER NOT NULL,
+      tx_hash TEXT NOT NULL, address TEXT, number TEXT, memo BLOB, document TEXT, body TEXT NOT NULL,
+      final INTEGER NOT NULL, settled INTEGER NOT NULL DEFAULT 0, explained INTEGER NOT NULL DEFAULT 0
+    ) STRICT""",
+    "CREATE INDEX IF NOT EXISTS by_transaction ON events (tx_hash, kind)",
+    "CREATE INDEX IF NOT EXISTS by_height ON events (kind, height, position)",
+    "CREATE INDEX IF NOT EXISTS not_final ON events (kind, height) WHERE final = 0",
+    "CREATE INDEX IF NOT EXISTS by_address ON events (kind, address, final, height, position) WHERE address IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS by_nonce ON events (address, number) WHERE kind = 'minted'",
+    "CREATE INDEX IF NOT EXISTS by_document ON events (document) WHERE document IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS by_memo ON events (memo) WHERE kind = 'returned'",
+    "CREATE INDEX IF NOT EXISTS open_work ON events (kind, height, key) WHERE settled = 0",
+    "CREATE INDEX IF NOT EXISTS not_explained ON events (kind, height, key) WHERE explained = 0 AND final = 1",
+    "CREATE TABLE IF NOT EXISTS cursors (kind TEXT PRIMARY KEY, height INTEGER NOT NULL, hash TEXT, time INTEGER) STRICT",
+    "CREATE TABLE IF NOT EXISTS base_nonces (recipient TEXT PRIMARY KEY, nonce TEXT NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS repairs (document TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS stream (id INTEGER PRIMARY KEY CHECK (id = 1), token BLOB NOT NULL) STRICT",
+)
+_READ_FROM_CHAINS = ("events", "cursors", "base_nonces", "repairs", "stream")
+
+
+def open_ledger_file(directory: Path, bridge: Bridge) -> Database:
+    """Open the file, made if it is missing. Raises StateProblem (damaged, unwritable, of another bridge)."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateProblem(f"cannot make {directory}: {error.strerror}", "make its parent writable for this user") from error
+    database = Database(directory / LEDGER_FILE, "NORMAL", CORRUPT_REMEDY)
+    try:
+        _prepare(database, bridge)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _prepare(database: Database, bridge: Bridge) -> None:
+    with database.transaction() as connection:
+        for statement in _TABLES[:1]:
+            connection.execute(statement)
+    meta = meta_of(database)
+    own = {"schema": str(LEDGER_SCHEMA), "scope": _scope(bridge), "start": _start(bridge), "identity": bridge.identity_hash()}
+    if meta:
+        require_schema(database, meta, LEDGER_SCHEMA)
+        if meta["scope"] != own["scope"]:
+            raise StateProblem(
+                f"{database.path} belongs to the bridge {meta['scope']}, not to {own['scope']}",
+                "point the state directory to this bridge's ledger",
+            )
+    with database.transaction() as connection:
+        for statement in _TABLES:
+            connection.execute(statement)
+        if meta and meta["start"] != own["start"]:
+            logger.warning("the start blocks changed: the ledger is read again from the new ones")
+            for table in _READ_FROM_CHAINS:
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 (names of ours)
+        elif meta and meta["identity"] != own["identity"]:
+            logger.warning(
+                "the bridge's identity changed: {} deposits are classified otherwise", _classify_again(connection, bridge)
+            )
+        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", own.items())
+
+
+def _classify_again(connection: Connection, bridge: Bridge) -> int:
+    """Fees and maximum decide what a deposit becomes: with other schedules, other deposits count for the nonces."""
+    moved: list[tuple[str | None, str | None, int]] = []
+    for identifier, address, body in connection.execute("SELECT id, address, body FROM events WHERE kind = 'deposit'"):
+        deposit = decode(EventKind.DEPOSIT, body)
+        assert isinstance(deposit, Deposit)
+        recipient = mint_recipient(bridge, deposit)
+        if recipient != address:
+            moved.append((recipient, request_id(bridge, deposit), identifier))
+    connection.executemany("UPDATE events SET address = ?, document = ?, settled = 0 WHERE id = ?", moved)
+    return len(moved)
+
+
+def _scope(bridge: Bridge) -> str:
+    return dumps([bridge.pocket_scope, bridge.ethereum_scope])
+
+
+def _start(bridge: Bridge) -> str:
+    return dumps([bridge.pocket_start, bridge.ethereum_start])

@@ -1,0 +1,50 @@
+"""What the journal answers to a wish to sign."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from reactor.documents.reasons import WaitReason
+
+
+class Refusal(StrEnum):
+    """Why the journal refuses a signature."""
+
+    HELD = "held"
+    PAUSED = "paused"
+    OLDER_THAN_JOURNAL = "older_than_journal"
+    CONFLICT = "conflict"
+    UNRELEASED = "unreleased"
+    SLOT_TAKEN = "slot_taken"
+
+    @property
+    def wait(self) -> WaitReason:
+        """The reason that the document shows."""
+        return _WAITS[self]
+
+
+_WAITS = {
+    Refusal.HELD: WaitReason.HELD,
+    Refusal.PAUSED: WaitReason.PAUSED,
+    Refusal.OLDER_THAN_JOURNAL: WaitReason.OLDER_THAN_JOURNAL,
+    Refusal.CONFLICT: WaitReason.JOURNAL_CONFLICT,
+    Refusal.UNRELEASED: WaitReason.HELD,
+    Refusal.SLOT_TAKEN: WaitReason.JOURNAL_CONFLICT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Sign. `again`: the same digest was noted before (a restart, a lost write)."""
+
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Do not sign. `detail` is for people."""
+
+    reason: Refusal
+    detail: str
+
+
+Verdict = Allowed | Refused

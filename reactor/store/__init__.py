@@ -1,0 +1,1 @@
+"""All access to the shared MongoDB. Knows documents only."""

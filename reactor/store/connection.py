@@ -1,0 +1,218 @@
+"""The connection to the shared replica set: one client for operations, one more for each change stream."""
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC
+from typing import Any, Final, Self
+
+from bson import ObjectId
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import (
+    ConfigurationError,
+    ConnectionFailure,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+)
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+from pymongo.read_concern import ReadConcern
+
+from reactor.documents.statuses import Collection
+from reactor.store.problem import StoreProblem
+
+Document = dict[str, Any]
+
+DEFAULT_NAMES: Final[Mapping[Collection, str]] = {role: role.value for role in Collection}
+_UNAUTHORIZED: Final = 13
+_LOGIN_REFUSED: Final = frozenset({11, 18})
+"""UserNotFound (a certificate that is nobody's) and AuthenticationFailed."""
+_TLS_WORDS: Final = ("SSL", "TLS", "certificate")
+_POOL: Final = 24
+_STREAM_SELECTION_MS: Final = 2500
+"""A stream's next read waits this long for a primary that was stopped; with the driver's 30 s it stalls for 30 s."""
+_CONNECT_MS: Final = 2000
+_HEARTBEAT_MS: Final = 1000
+_READING: Final[Mapping[str, Any]] = {
+    "tz_aware": True,
+    "tzinfo": UTC,
+    # The database is not trusted: one date out of range or one broken string must not end the read of a whole batch.
+    "datetime_conversion": "DATETIME_AUTO",
+    "unicode_decode_error_handler": "replace",
+}
+
+
+class _Counting(CommandListener):
+    """Counts the commands sent, by name."""
+
+    def __init__(self, counts: Counter[str]) -> None:
+        self._counts = counts
+
+    def started(self, event: CommandStartedEvent) -> None:
+        self._counts[event.command_name] += 1
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """Counted when it started."""
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """Counted when it started."""
+
+
+class Store:
+    """The shared database of one bridge. Made by `connect`, ended by `close`; also an asynchronous context manager.
+
+    Writes are acknowledged by a majority; reads go to the primary with read concern majority. Every operation ends within
+    `timeout_ms`. `operations` counts the commands sent, by name (for benchmarks and metrics).
+    """
+
+    def __init__(self, uri: str, database: str, names: Mapping[Collection, str], timeout_ms: int) -> None:
+        """Make the clients; nothing is sent yet. Raises `StoreProblem` for a malformed URI. Use `connect`."""
+        self.names: Mapping[Collection, str] = {**DEFAULT_NAMES, **names}
+        self.roles: Mapping[str, Collection] = {name: role for role, name in self.names.items()}
+        self.operations: Counter[str] = Counter()
+        self.timeout_ms = timeout_ms
+        self._uri = uri
+        if len(self.roles) != len(self.names):
+            raise StoreProblem("MONGODB_COLLECTIONS", "two collections have the same name", "give each its own")
+        self.client: AsyncMongoClient[Document] = self._client(
+            {
+                "w": "majority",
+                "readConcernLevel": "majority",
+                "readPreference": "primary",
+                "retryWrites": True,
+                "retryReads": True,
+                "timeoutMS": timeout_ms,
+                "serverSelectionTimeoutMS": timeout_ms,
+                "connectTimeoutMS": min(timeout_ms, _CONNECT_MS),
+                "heartbeatFrequencyMS": _HEARTBEAT_MS,
+                "maxPoolSize": _POOL,
+                "event_listeners": [_Counting(self.operations)],
+            }
+        )
+        self.database: AsyncDatabase[Document] = self.client[database]
+        self._collections = {role: self.database[name] for role, name in self.names.items()}
+
+    @classmethod
+    async def connect(
+        cls, uri: str, database: str, names: Mapping[Collection, str] | None = None, *, timeout_ms: int = 10_000
+    ) -> Self:
+        """Connect and check that the server is a replica set with a primary and a majority.
+
+        `names`: what the collections are called where not by default. Raises `StoreProblem`.
+        """
+        store = cls(uri, database, names or {}, timeout_ms)
+        try:
+            await store.check()
+        except BaseException:  # whatever the reason, no client may be left behind
+            await store.close()
+            raise
+        return store
+
+    def __repr__(self) -> str:
+        # SECURITY: the URI may hold a password.
+        return f"Store({self.database.name!r})"
+
+    def collection(self, role: Collection) -> AsyncCollection[Document]:
+        """The collection of that role, under its configured name."""
+        return self._collections[role]
+
+    def stream_client(self) -> AsyncMongoClient[Document]:
+        """A new client for one change stream, with short time-outs. The caller closes it."""
+        return self._client(
+            {
+                "readConcernLevel": "majority",
+                "readPreference": "primary",
+                "serverSelectionTimeoutMS": _STREAM_SELECTION_MS,
+                "connectTimeoutMS": _CONNECT_MS,
+                "socketTimeoutMS": _STREAM_SELECTION_MS + self.timeout_ms,
+                "heartbeatFrequencyMS": _HEARTBEAT_MS,
+                "maxPoolSize": 2,
+            }
+        )
+
+    async def check(self) -> None:
+        """Raise `StoreProblem` unless the server is a replica set with a primary that reaches a majority."""
+        try:
+            hello = await self.client.admin.command("hello")
+            if not hello.get("setName"):
+                raise StoreProblem(
+                    "MONGODB_URI",
+                    "the server is not a replica set",
+                    "start mongod with --replSet and initiate it: change streams need it",
+                )
+            # A linearizable read succeeds only if a majority confirms the primary just now.
+            certain = self.collection(Collection.MINT).with_options(read_concern=ReadConcern("linearizable"))
+            await certain.find_one({"_id": ObjectId("0" * 24)}, {"_id": 1})
+        except PyMongoError as error:
+            raise _explain(error, self.database.name) from None
+
+    async def close(self) -> None:
+        """End the client for operations."""
+        await self.client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _client(self, options: Mapping[str, Any]) -> AsyncMongoClient[Document]:
+        try:
+            _must_have_scheme(self._uri)
+            with warnings.catch_warnings():
+                # An option that does not exist is a warning to the driver; here it is a fault like any other.
+                warnings.simplefilter("error", UserWarning)
+                return AsyncMongoClient(self._uri, appname="bridge-reactor", **_READING, **options)
+        except OSError as error:
+            raise StoreProblem(
+                "MONGODB_URI",
+                f"the file {error.filename} that it names cannot be read",
+                "check tlsCAFile and tlsCertificateKeyFile",
+            ) from None
+        except (InvalidURI, ConfigurationError, ValueError, TypeError, UserWarning):
+            # SECURITY: the driver's own words may quote parts of the URI, the password among them.
+            raise StoreProblem(
+                "MONGODB_URI",
+                "not a valid MongoDB URI, or one with an unknown option",
+                "write mongodb://user:password@host:port/?replicaSet=name, with special characters percent-encoded",
+            ) from None
+
+
+def _must_have_scheme(uri: str) -> None:
+    """The driver would take a text without a scheme for the name of a host."""
+    if not uri.startswith(("mongodb://", "mongodb+srv://")):
+        raise InvalidURI("no scheme")
+
+
+def _tls_reason(text: str) -> str:
+    """The library's own words for it (`certificate verify failed: …`), without the addresses and time-outs around them."""
+    found = re.search(r"\[SSL[^\]]*\] ?([^(\[]+)", text)
+    return found[1].strip(" .,") if found else "the handshake failed"
+
+
+def _explain(error: PyMongoError, database: str) -> StoreProblem:
+    if isinstance(error, OperationFailure) and error.code in _LOGIN_REFUSED:
+        return StoreProblem(
+            "MONGODB_URI", "the server refuses the login", "check user and password or certificate, and authSource"
+        )
+    if isinstance(error, OperationFailure) and error.code == _UNAUTHORIZED:
+        return StoreProblem("MONGODB_URI", f"the user may not read database {database}", "give it the role for validators")
+    if isinstance(error, ConnectionFailure) and any(word in str(error) for word in _TLS_WORDS):
+        return StoreProblem(
+            "MONGODB_URI",
+            f"no TLS connection: {_tls_reason(str(error))}",
+            "check tls, tlsCAFile, tlsCertificateKeyFile and that the server's certificate names the host of the URI",
+        )
+    if isinstance(error, ServerSelectionTimeoutError):
+        return StoreProblem(
+            "MONGODB_URI", "no primary can be reached", "check host, port, replicaSet and that a majority of the nodes runs"
+        )
+    if error.timeout:
+        return StoreProblem("MONGODB_URI", "the primary reaches no majority of its replica set", "start the missing nodes")
+    if isinstance(error, ConnectionFailure):
+        return StoreProblem("MONGODB_URI", "the connection to the server failed", "check host, port and TLS settings")
+    return StoreProblem("MONGODB_URI", f"{type(error).__name__} (code {getattr(error, 'code', None)})", "see the server's log")

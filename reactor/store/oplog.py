@@ -1,0 +1,159 @@
+"""How far the oplog reaches back, and whether the stream's position is still safely inside it.
+
+A stream whose position has left the oplog has lost its history (code 286); everything open must then be read again. That is to
+be said before it happens. All times are the cluster's own, so that no clock of this machine matters; an idle cluster writes a
+no-op every 10 s, so the time of a stream that is read never rests.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bson import Timestamp
+from loguru import logger
+from pymongo.errors import OperationFailure
+
+from reactor.store.connection import Document, Store
+from reactor.store.retrying import is_passing, retrying
+
+SHORT_SECONDS: Final = 24 * 3600.0
+"""An oplog shorter than this is told to operators, once it rolls."""
+_SILENT_SECONDS: Final = 30.0
+"""Cluster time that a stream may lag before it counts as silent: three no-ops of an idle cluster."""
+_HEALTHY_SECONDS: Final = 5.0
+"""A lag that is nothing, however short the oplog."""
+_YOUNG_SECONDS: Final = 900.0
+"""A lag that is nothing as long as no entry was seen to go: the oplog of a server made a minute ago holds a minute, and loses
+nothing. One that rolls drops its oldest entries in lumps, which may not be seen for a while."""
+_SECTIONS: Final = (
+    "asserts",
+    "catalogStats",
+    "connections",
+    "electionMetrics",
+    "extra_info",
+    "flowControl",
+    "globalLock",
+    "indexBulkBuilder",
+    "indexStats",
+    "locks",
+    "logicalSessionRecordCache",
+    "mem",
+    "metrics",
+    "network",
+    "opLatencies",
+    "opcounters",
+    "opcountersRepl",
+    "oplogTruncation",
+    "readConcernCounters",
+    "repl",
+    "scramCache",
+    "security",
+    "storageEngine",
+    "tcmalloc",
+    "tenantMigrations",
+    "trafficRecording",
+    "transactions",
+    "transportSecurity",
+    "twoPhaseCommitCoordinator",
+    "wiredTiger",
+)
+"""What of `serverStatus` nobody needs here: without it the command costs the server next to nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class OplogTimes:
+    """The oldest and the newest entry of the primary's oplog, Unix seconds of cluster time."""
+
+    oldest: int
+    newest: int
+
+    @property
+    def seconds(self) -> float:
+        """The window: how long a stream may be away without losing history."""
+        return float(self.newest - self.oldest)
+
+
+async def oplog_times(store: Store) -> OplogTimes | None:
+    """The times of the primary's oplog; None where the own user may not ask for them (`roles` allows it) or the server
+    (a hosted one) does not say. Raises a `PyMongoError` after bounded retries.
+    """
+    command: Document = {"serverStatus": 1, **dict.fromkeys(_SECTIONS, 0), "oplog": 1}
+
+    async def run() -> Document:
+        return await store.client.admin.command(command)
+
+    try:
+        said: Any = (await retrying(run)).get("oplog")
+    except OperationFailure as error:
+        if is_passing(error):
+            raise
+        return None
+    oldest, newest = (said.get("earliestOptime"), said.get("latestOptime")) if isinstance(said, dict) else (None, None)
+    if not isinstance(oldest, Timestamp) or not isinstance(newest, Timestamp):
+        return None
+    return OplogTimes(oldest.time, newest.time)
+
+
+async def oplog_window(store: Store) -> float | None:
+    """Seconds between the oldest and the newest entry of the primary's oplog; None where that is not to be learned."""
+    times = await oplog_times(store)
+    return None if times is None else times.seconds
+
+
+class OplogWatch:
+    """Compares a stream with the oplog, and remembers what is wrong until the next look.
+
+    `problems`: for heartbeats, empty when all is well. `window`: seconds at the last look.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._first: int | None = None
+        self._told = False
+        self.window: float | None = None
+        self.problems: tuple[str, ...] = ()
+
+    async def look(self, *, read_until: int | None, safe_until: int | None) -> None:
+        """Look once. `read_until`: cluster time up to which the stream was read; `safe_until`: that of the position that is
+        saved, behind which all work is finished (Unix seconds; None: no position yet). Raises a `PyMongoError`.
+        """
+        times = await oplog_times(self._store)
+        found = () if times is None else tuple(judge(times, read_until, safe_until, rolls=self._rolls(times)))
+        if len(found) > len(self.problems):
+            logger.error("change stream: {}", "; ".join(found))
+        if times is not None:
+            self._tell_short(times)
+        self.window = None if times is None else times.seconds
+        self.problems = found
+
+    def _rolls(self, times: OplogTimes) -> bool:
+        """Whether its oldest entries were seen to go."""
+        self._first = times.oldest if self._first is None else self._first
+        return times.oldest != self._first
+
+    def _tell_short(self, times: OplogTimes) -> None:
+        """Once: an oplog whose oldest entries go is as long as it will be."""
+        if self._rolls(times) and times.seconds < SHORT_SECONDS and not self._told:
+            self._told = True
+            logger.warning(
+                "the oplog holds {:.1f} h: a validator that is away for longer reads everything open again; "
+                "enlarge it (replSetResizeOplog)",
+                times.seconds / 3600,
+            )
+
+
+def judge(times: OplogTimes, read_until: int | None, safe_until: int | None, *, rolls: bool) -> list[str]:
+    """What is wrong, in words that name the remedy. `rolls`: whether the oplog is known to drop its oldest entries."""
+    found = []
+    harmless = max(_HEALTHY_SECONDS if rolls else _YOUNG_SECONDS, times.seconds / 2)
+    if read_until is not None and (lag := times.newest - read_until) > _SILENT_SECONDS:
+        found.append(
+            f"the stream is silent: the cluster has written for {lag} s and nothing of it arrived; "
+            "check that a majority of the data-bearing nodes replicates"
+        )
+    if safe_until is not None and (age := float(times.newest - safe_until)) > harmless:
+        left = max(0.0, times.seconds - age)
+        found.append(
+            f"history will be lost: the position is {age:.0f} s old and the oplog holds {times.seconds:.0f} s, {left:.0f} s "
+            "are left; enlarge it (replSetResizeOplog) or find what holds the position back"
+        )
+    return found

@@ -1,0 +1,400 @@
+"""The composition root: builds one validator out of its settings and runs it. The only place that knows every part."""
+
+import asyncio
+import gc
+import socket
+import uuid
+from collections.abc import AsyncIterator, Hashable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from time import monotonic
+from typing import Final, Self
+
+import bson
+from bson import ObjectId
+from loguru import logger
+from pymongo.errors import PyMongoError
+
+from reactor.adapters import BatchedJournal, BatchedRequests, Bells, ChainHeads, EthereumNode, PocketNode
+from reactor.chains.errors import ChainError
+from reactor.chains.ethereum.client import EthereumChain
+from reactor.chains.ethereum.finality import Finality
+from reactor.chains.pocket import PocketChain, PocketRpcError
+from reactor.documents.bridge import Bridge
+from reactor.documents.models import OpenDocument
+from reactor.documents.statuses import REQUESTS, Collection, Status
+from reactor.engine.clock import SystemClock
+from reactor.engine.dispatcher import Dispatcher, Limits
+from reactor.engine.dispatcher import Handler as EngineHandler
+from reactor.engine.feed import ChangeFeed
+from reactor.engine.heads import HeadSource
+from reactor.engine.keys import DONE, Cause, Key, Outcome, Waiting, WakeUp
+from reactor.engine.keys import Wake as EngineWake
+from reactor.engine.position import Token, token_seconds
+from reactor.engine.reactor import Reactor, SweepOptions
+from reactor.engine.supervisor import Supervisor
+from reactor.flows.decisions import Wait
+from reactor.flows.facts import Quorum
+from reactor.handlers.books import Books
+from reactor.handlers.claims import Turns
+from reactor.handlers.context import Context, Me
+from reactor.handlers.heartbeat import Hearts, Instance, Pulse
+from reactor.handlers.mint import MintHandler
+from reactor.handlers.payout import PayoutHandler
+from reactor.handlers.reconcile import Reconciler
+from reactor.handlers.request import Result
+from reactor.parts import (
+    bridge_of,
+    ethereum_chain,
+    open_ethereum_key,
+    open_pocket_key,
+    open_store,
+    pocket_chain,
+    software_version,
+)
+from reactor.settings import Settings
+from reactor.state.journal import Journal
+from reactor.state.ledger import Ledger
+from reactor.state.lock import ProcessLock
+from reactor.store.heartbeats import beat, read_heartbeats
+from reactor.store.insert import insert_missing
+from reactor.store.oplog import OplogWatch
+from reactor.store.reading import open_ids
+from scanners.ethereum import WatchedEthereum
+from scanners.loop import ChainScanner, Watched
+from scanners.pocket import WatchedPocket
+
+Handler = MintHandler | PayoutHandler
+
+OPEN_STATUSES: Final = {
+    # A signed mint waits for its user: where this validator still has to sign it, its own ledger says so.
+    Collection.MINT: (Status.PENDING, Status.CONFIRMED, Status.SUBMITTED),
+    Collection.INVALID_MINT: (Status.PENDING, Status.CONFIRMED, Status.SIGNED, Status.SUBMITTED),
+    Collection.BURN: (Status.PENDING, Status.CONFIRMED, Status.SIGNED, Status.SUBMITTED),
+}
+_STALE_STREAM_SECONDS: Final = 60.0
+"""A change stream whose position is older than this is told as a problem: the sweep alone then carries the bridge."""
+_BOOKS_SECONDS: Final = 5.0
+_LATE_SECONDS: Final = 1.0
+"""A document at rest that is written to is read so much later: late signatures come in a burst, and what the chains show rings by
+itself and at once."""
+_HEARTBEAT_TIMEOUT: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chains:
+    """The two chains as the scanners read them."""
+
+    ethereum: EthereumChain
+    pocket: PocketChain
+
+    def watched(self, bridge: Bridge, settings: Settings) -> tuple[tuple[Watched, float], ...]:
+        """Each chain with the seconds between two looks at its head."""
+        return (
+            (WatchedPocket(self.pocket, bridge, settings.pocket.confirmations), settings.pocket.poll_interval_ms / 1000),
+            (WatchedEthereum(self.ethereum, bridge), settings.ethereum.poll_interval_ms / 1000),
+        )
+
+
+class Validator:
+    """One validator: its scanners, its reactor, its keys, its own state. Made by `open`, run once, then closed."""
+
+    def __init__(self, settings: Settings, *, observe: bool) -> None:
+        self.settings = settings
+        self.observe = observe
+        self.bridge = bridge_of(settings)
+        self._stack = AsyncExitStack()
+        self._ledger_changed = asyncio.Event()
+        self._quorum: Quorum | None = None
+        self.clock = SystemClock()
+        self.heads = HeadSource(self.clock)
+        self.dispatcher = Dispatcher(
+            self.clock,
+            Limits(concurrency=settings.engine.concurrency, timeout=settings.engine.handling_timeout_s, settle=_LATE_SECONDS),
+        )
+
+    @classmethod
+    async def open(cls, settings: Settings, *, observe: bool = False) -> Self:
+        """Open state, keys, chains and store. Raises StateProblem, KeyProblem or StoreProblem, each with its remedy."""
+        validator = cls(settings, observe=observe)
+        try:
+            await validator._build()
+        except BaseException:  # whatever the reason, nothing may stay open
+            await validator.close()
+            raise
+        return validator
+
+    async def close(self) -> None:
+        """Close everything, in the reverse order of opening."""
+        await self._stack.aclose()
+
+    async def _build(self) -> None:
+        await self._open_state()
+        # SECURITY: who only observes loads no key at all.
+        ethereum_key = None if self.observe else await open_ethereum_key(self.settings)
+        if ethereum_key is not None:
+            self._stack.push_async_callback(ethereum_key.close)
+        pocket_key = None if self.observe else await open_pocket_key(self.settings)
+        if pocket_key is not None:
+            self._stack.push_async_callback(pocket_key.close)
+        self.me = Me(
+            address=ethereum_key.address if ethereum_key else "",
+            pocket_key=pocket_key.public_key if pocket_key else "",
+            ethereum_signer=ethereum_key,
+            pocket_signer=pocket_key,
+        )
+        self.chains = self._open_chains()
+        self._stack.push_async_callback(self.chains.ethereum.close)
+        self._stack.push_async_callback(self.chains.pocket.close)
+        self.store = await open_store(self.settings)
+        self._stack.push_async_callback(self.store.close)
+        self._wire(pocket_key.address if pocket_key else "")
+
+    def _open_chains(self) -> Chains:
+        """The own nodes; a measurement puts others in their place."""
+        return Chains(ethereum_chain(self.settings), pocket_chain(self.settings))
+
+    async def _open_state(self) -> None:
+        directory = self.settings.state.directory
+        if not self.observe:
+            # SECURITY: two processes on one disk would share a journal and race; the second is refused.
+            lock = ProcessLock(directory)
+            lock.acquire()
+            self._stack.callback(lock.release)
+        self.journal = Journal.open(directory, self.bridge)
+        self._stack.callback(self.journal.close)
+        self.ledger = Ledger.open(directory, self.bridge)
+        self._stack.callback(self.ledger.close)
+
+    def _wire(self, pocket_address: str) -> None:
+        engine, store = self.settings.engine, self.store
+        finality = Finality.parse(self.settings.ethereum.finality, self.settings.ethereum.finality_floor)
+        timeout = self.settings.mongo.timeout_ms / 1000 * 3
+        requests = BatchedRequests(store, self._ring, batch=engine.batch_size, timeout=timeout)
+        admissions = BatchedJournal(self.journal, timeout=timeout)
+        self._stack.push_async_callback(requests.close)
+        self._stack.push_async_callback(admissions.close)
+        members = self.settings.ethereum.validator_addresses
+        self.context = Context(
+            bridge=self.bridge,
+            me=self.me,
+            requests=requests,
+            ledger=self.ledger,
+            journal=self.journal,
+            admissions=admissions,
+            ethereum=EthereumNode(self.chains.ethereum, members),
+            pocket=PocketNode(self.chains.pocket, self.bridge.vault),
+            heads=ChainHeads(self.heads, self.settings.pocket.confirmations, finality),
+            turns=Turns(self.me.address, lambda: members, monotonic),
+            now=lambda: datetime.now(UTC),
+            identity_clash=lambda: self.hearts.clash,
+        )
+        self.books = Books(self.context)
+        self.handlers: dict[Collection, Handler] = {
+            Collection.MINT: MintHandler(self.context),
+            Collection.INVALID_MINT: PayoutHandler(Collection.INVALID_MINT, self.context),
+            Collection.BURN: PayoutHandler(Collection.BURN, self.context),
+        }
+        self.reconciler = Reconciler(self.context, requests.insert_missing)
+        self.oplog = OplogWatch(store)
+        self.hearts = Hearts(self.context, self._instance(pocket_address), self._pulse)
+        self.reactor = self._reactor()
+        self._add_scanners()
+
+    def _reactor(self) -> Reactor:
+        names = self.store.names
+
+        async def load() -> Token | None:
+            saved = self.ledger.load_token()
+            return bson.decode(saved) if saved else None
+
+        async def save(token: Token) -> None:
+            self.ledger.save_token(bson.encode(token))
+
+        feed = ChangeFeed(
+            self.store.stream_client,
+            self.settings.mongo.database,
+            [names[role] for role in REQUESTS],
+            load_token=load,
+            save_token=save,
+        )
+        reactor = Reactor(
+            feed, self.heads, self.dispatcher, self.clock, sweep=SweepOptions(every=self.settings.engine.sweep_interval_s)
+        )
+        for role, handler in self.handlers.items():
+            reactor.subscribe(names[role], _handling(handler), partial(self._open, role))
+        return reactor
+
+    async def _open(self, role: Collection) -> AsyncIterator[ObjectId]:
+        """What this validator has work on: the open events of its ledger, and open documents that its ledger may not know."""
+        seen: set[ObjectId] = set()
+        async for document_id in self.reconciler.open_ids(role):
+            seen.add(document_id)
+            yield document_id
+        async for page in open_ids(self.store, role, OPEN_STATUSES[role], self.bridge):
+            for document_id in page:
+                if document_id not in seen:
+                    yield document_id
+
+    def _ring(self, role: Collection, document_id: ObjectId) -> None:
+        self.reactor.ring(self.store.names[role], document_id, Cause.HEAD)
+
+    def _add_scanners(self) -> None:
+        bells = Bells(self.bridge, self.ledger, self._ring, self._ledger_changed)
+
+        for watched, interval in self.chains.watched(self.bridge, self.settings):
+            scanner = ChainScanner(
+                watched,
+                self.bridge,
+                self.ledger,
+                self.journal,
+                partial(insert_missing, self.store),
+                bells,
+                self.context.now,
+                interval=interval,
+                observe=self.observe,
+            )
+            self.heads.add(watched.name, scanner.heads)
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT. Raises LoopError when one of the engine's own loops breaks."""
+        # What was imported lives as long as the process: the collector would walk through it again and again.
+        gc.collect()
+        gc.freeze()
+        supervisor = Supervisor(grace=self.settings.engine.stop_timeout_s + 3.0)
+        supervisor.add("reactor", self.reactor.run)
+        supervisor.add("books", self._keep_books)
+        if not self.observe:
+            supervisor.add("heartbeat", self._beat)
+        logger.info(
+            "validator {} of vault {} and token {}{}",
+            self.me.address or "(no key)",
+            self.bridge.vault,
+            self.bridge.wpokt,
+            ", observing" if self.observe else "",
+        )
+        await supervisor.run()
+        logger.info("stopped")
+
+    # ------------------------------------------------------------------ loops beside the reactor
+
+    async def _keep_books(self, stop: asyncio.Event) -> None:
+        """Explain outflows and mints whenever the ledger changed, and now and then."""
+        while not stop.is_set():
+            self._ledger_changed.clear()
+            try:
+                await self.books.check()
+                await self._ring_if_members_changed()
+            except (ChainError, PocketRpcError, PyMongoError) as error:
+                logger.warning("the books wait for a node: {}", error)
+            await _either(stop, self._ledger_changed, _BOOKS_SECONDS)
+
+    async def _ring_if_members_changed(self) -> None:
+        """With another threshold or other members, signed mints may no longer pass: each is looked at again, once."""
+        quorum, _ = await self.context.quorum()
+        before, self._quorum = self._quorum, quorum
+        if before is None or before == quorum:
+            return
+        logger.warning("{} of {} sign mints now: all signed mints are looked at again", quorum.threshold, len(quorum.members))
+        name = self.store.names[Collection.MINT]
+        async for page in open_ids(self.store, Collection.MINT, [Status.SIGNED], self.bridge):
+            for document_id in page:
+                await self.dispatcher.submit(WakeUp(Key(name, document_id), Cause.SWEEP))
+
+    async def _beat(self, stop: asyncio.Event) -> None:
+        never = asyncio.Event()
+        while not stop.is_set():
+            try:
+                async with asyncio.timeout(_HEARTBEAT_TIMEOUT):
+                    await self._look_at_oplog()
+                    await beat(self.store, {**await self.hearts.own(), "created_at": self.context.now()})
+                    await self.hearts.hear(await read_heartbeats(self.store))
+            except Exception as error:  # noqa: BLE001 - Mongo, a node or the key service may be away; the next beat comes
+                logger.warning("no heartbeat: {!r}", error)
+            await _either(stop, never, self.settings.engine.heartbeat_interval_s)
+
+    def _instance(self, pocket_address: str) -> Instance:
+        keys = self.bridge.pocket_keys
+        place = keys.index(self.me.pocket_key) + 1 if self.me.pocket_key in keys else 0
+        return Instance(
+            validator_id=self.settings.validator.name or f"wpokt-validator-{place:02d}",
+            hostname=socket.gethostname(),
+            instance=uuid.uuid4().hex,
+            version=software_version(),
+            started_at=datetime.now(UTC),
+            pocket_address=pocket_address,
+        )
+
+    async def _look_at_oplog(self) -> None:
+        """An alarm before the stream's history is lost, and when the stream is silent though the cluster writes."""
+        feed = self.reactor.feed
+        await self.oplog.look(read_until=token_seconds(feed.newest), safe_until=token_seconds(feed.position))
+
+    def _pulse(self) -> Pulse:
+        """What the heartbeat says, true at this moment."""
+        stuck, load = self.dispatcher.stuck(), self.dispatcher.load()
+        age = self.reactor.feed.position_age()
+        problems = [f"{row.key.collection} {row.key.id}: {row.error}" for row in stuck]
+        if age is not None and age > _STALE_STREAM_SECONDS:
+            problems.append(f"the change stream is {age:.0f} s behind")
+        problems += self.oplog.problems
+        problems += [f"no head of {chain} yet" for chain in ("pocket", "ethereum") if not self.heads.newest(chain)]
+        return Pulse(
+            open_count=load.waiting + load.working + load.queued + load.stuck,
+            open=self._open_documents(),
+            stream_age_ms=int((age or 0.0) * 1000),
+            problems=problems,
+        )
+
+    def _open_documents(self) -> list[OpenDocument]:
+        """The oldest open documents and what each waits for."""
+        roles = {self.store.names[role]: role for role in REQUESTS}
+        shown = []
+        for row in self.dispatcher.waiting()[:50]:
+            role = roles[row.key.collection]
+            document_id = row.key.id
+            label = self.handlers[role].labels.get(document_id) if isinstance(document_id, ObjectId) else None
+            shown.append(
+                OpenDocument(
+                    collection=role.value,
+                    key=label.key if label else str(document_id),
+                    status=label.status if label else "",
+                    reason=row.outcome.reason,
+                    params={str(name): str(value)[:500] for name, value in row.outcome.params.items()},
+                    since=row.since,
+                )
+            )
+        return shown
+
+
+_SHOWN: Final = frozenset({Cause.HEAD, Cause.SWEEP})
+_RUNG: Final = frozenset({Cause.CHANGE, Cause.TIMER})
+
+
+def _handling(handler: Handler) -> EngineHandler:
+    """The engine's view of a handler: its causes and outcomes instead of the flows' own."""
+
+    async def handle(document_id: Hashable, cause: Cause) -> Outcome:
+        assert isinstance(document_id, ObjectId)
+        return _outcome(await handler.handle(document_id, shown=cause in _SHOWN, rung=cause in _RUNG))
+
+    return handle
+
+
+def _outcome(result: Result) -> Outcome:
+    """A flow's wait in the engine's words."""
+    if not isinstance(result, Wait):
+        return DONE
+    wake = result.wake
+    again = EngineWake(heads=frozenset(wake.heads), after=wake.after, rings=max(1, wake.rings))
+    return Waiting(result.reason.value, result.params, again if wake.settle is None else replace(again, settle=wake.settle))
+
+
+async def _either(stop: asyncio.Event, other: asyncio.Event, seconds: float) -> None:
+    """Until either event is set, or the time is up."""
+    waits = [asyncio.ensure_future(one.wait()) for one in (stop, other)]
+    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()

@@ -1,0 +1,80 @@
+"""Pocket for the scanning loop: what the vault received and sent in one window, at one node."""
+
+from collections import OrderedDict
+from typing import Final
+
+from reactor.chains.pocket import PocketBlock, PocketChain, PocketTx, WindowNotReady, WindowTooLarge
+from reactor.documents.bridge import Bridge
+from reactor.documents.events import BlockRef, Deposit
+from reactor.state.rows import EventKind
+from scanners.deposits import deposit_of
+from scanners.loop import Reading, View
+from scanners.returns import returned_of
+
+LARGEST_WINDOW: Final = 4096
+"""Blocks per window at most. The node pages through the vault's history by transaction, so blocks cost it little."""
+_BLOCKS_KEPT: Final = 4096
+
+
+class WatchedPocket:
+    """Heads with the configured number of confirmations, and the windows of the vault."""
+
+    name = "pocket"
+    kinds = (EventKind.DEPOSIT, EventKind.RETURNED)
+
+    def __init__(self, chain: PocketChain, bridge: Bridge, confirmations: int) -> None:
+        self._chain = chain
+        self._bridge = bridge
+        self._confirmations = confirmations
+        self._span = LARGEST_WINDOW
+        self._blocks: OrderedDict[int, BlockRef] = OrderedDict()
+        self.start = bridge.pocket_start
+
+    async def view(self) -> View:
+        head = await self._chain.head()
+        return View(head.height, max(0, head.height - self._confirmations))
+
+    async def read(self, first: int, last: int, final: int) -> Reading:
+        asked = min(last, first + self._span - 1)
+        try:
+            window = await self._chain.window(self._bridge.vault, first, asked)
+        except WindowNotReady:
+            return Reading(first - 1, {}, None)  # the head is not indexed yet: it is read with the next one
+        except WindowTooLarge:
+            if asked == first:
+                raise
+            self._span = (asked - first + 1) // 2
+            return await self.read(first, last, final)
+        self._span = min(LARGEST_WINDOW, self._span * 2)
+        rest = min(final, window.to_height)
+        return Reading(
+            last=window.to_height,
+            events={
+                EventKind.DEPOSIT: await self._deposits(window.received, final),
+                EventKind.RETURNED: [returned_of(tx, await self._block(tx.height, final)) for tx in window.sent],
+            },
+            rest=_reference(window.last_block) if rest == window.to_height else await self._rest(first, rest),
+        )
+
+    async def _deposits(self, received: tuple[PocketTx, ...], final: int) -> list[Deposit]:
+        found = [deposit_of(self._bridge, tx, await self._block(tx.height, final)) for tx in received]
+        return [deposit for deposit in found if deposit is not None]
+
+    async def _rest(self, first: int, height: int) -> BlockRef | None:
+        return await self._block(height, height) if height >= first else None
+
+    async def _block(self, height: int, final: int) -> BlockRef:
+        """The block's header; final ones are asked for once."""
+        known = self._blocks.get(height)
+        if known is not None:
+            return known
+        block = _reference(await self._chain.block(height))
+        if height <= final:
+            self._blocks[height] = block
+            if len(self._blocks) > _BLOCKS_KEPT:
+                self._blocks.popitem(last=False)
+        return block
+
+
+def _reference(block: PocketBlock) -> BlockRef:
+    return BlockRef(block.height, block.hash, int(block.time.timestamp()))

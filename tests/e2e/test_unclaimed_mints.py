@@ -1,0 +1,210 @@
+"""A hundred thousand mints that their users never claim: they lie in the ledger and in the database, and cost nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from infra.localnet.network import Localnet
+from reactor.documents.build import deposit_document
+from reactor.documents.events import BlockRef, Deposit
+from reactor.documents.statuses import Collection, Status
+from reactor.parts import open_store
+from reactor.state.ledger import Ledger
+from reactor.state.rows import EventKind
+from reactor.validator import Validator
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bridge"), pytest.mark.timeout(900)]
+
+FEW, UNCLAIMED, RECIPIENTS, BLOCKS = 5000, 100_000, 1000, 100
+SWEEPS = 5
+STUCK_SECONDS = 300.0
+
+
+@pytest.fixture
+async def net(tmp_path_factory) -> AsyncIterator[Localnet]:
+    """A network that makes blocks by hand and in which nothing happens by the clock but sweeps."""
+    async with Localnet(
+        validators=2,
+        threshold=1,
+        users=1,
+        start=False,
+        pocket_block_time=None,
+        ethereum_block_time=None,
+        directory=tmp_path_factory.mktemp("unclaimed"),
+        settings={"engine": {"sweep_interval_s": 0.5, "stop_timeout_s": 3.0}},
+    ) as running:
+        yield running
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What something took: commands sent to MongoDB by name, keys and documents that the server looked at, open entries."""
+
+    commands: Counter[str]
+    examined: int
+    rung: int
+    entries: int
+
+
+@asynccontextmanager
+async def running(net: Localnet) -> AsyncIterator[Validator]:
+    """The first validator in this process: its scanners and its reactor. It sends no heartbeats, which come by the clock."""
+    validator = await Validator.open(net.validators[0].settings())
+    stop = asyncio.Event()
+    task = asyncio.create_task(validator.reactor.run(stop))
+    try:
+        yield validator
+        assert not task.done(), task.exception()
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 30)
+        await validator.close()
+
+
+async def swept(net: Localnet, validator: Validator, sweeps: int) -> None:
+    """Wait for so many more sweeps, nothing in work after them."""
+    done = validator.reactor.counters.sweeps + sweeps
+    await net.wait_until(lambda: validator.reactor.counters.sweeps >= done, seconds=STUCK_SECONDS, what=f"{sweeps} sweeps")
+    await asyncio.wait_for(validator.reactor.idle(), STUCK_SECONDS)
+
+
+async def cost_of_sweeps(net: Localnet, validator: Validator) -> Cost:
+    """What some sweeps take on a bridge at rest."""
+    await swept(net, validator, 1)
+    database = net.store.database
+    await database.command({"profile": 2})
+    before, rung = Counter(validator.store.operations), validator.reactor.counters.rung
+    await swept(net, validator, SWEEPS)
+    commands = Counter(validator.store.operations) - before
+    await database.command({"profile": 0})
+    examined = 0
+    async for row in database["system.profile"].find({"appName": "bridge-reactor", "op": {"$in": ["query", "command"]}}):
+        examined += int(row.get("keysExamined", 0)) + int(row.get("docsExamined", 0))
+    await database.drop_collection("system.profile")
+    load = validator.dispatcher.load()
+    return Cost(commands, examined, validator.reactor.counters.rung - rung, load.waiting + load.queued + load.stuck)
+
+
+async def one_mint(net: Localnet, validator: Validator) -> int:
+    """One deposit until it is signed and this validator has finished with it; the commands sent to MongoDB for it."""
+    before = validator.store.operations.total()
+    sent = await net.users[0].deposit(5_000_000)
+    net.pocket.step(3)
+    await net.wait_for(Collection.MINT, sent, Status.SIGNED, seconds=STUCK_SECONDS)
+
+    def settled() -> bool:
+        return validator.ledger.unsettled_counts()[EventKind.DEPOSIT] == 0
+
+    await net.wait_until(settled, seconds=STUCK_SECONDS, what="the signed mint to need nothing any more")
+    await asyncio.wait_for(validator.reactor.idle(), STUCK_SECONDS)
+    return validator.store.operations.total() - before
+
+
+async def test_mints_that_nobody_claims_cost_nothing(net: Localnet) -> None:
+    async with running(net) as validator:
+        first_mint = await one_mint(net, validator)
+    await fill(net, range(FEW))
+    async with running(net) as validator:
+        few = await cost_of_sweeps(net, validator)
+    assert few.commands, "sweeps that ask nothing would prove nothing"
+
+    await fill(net, range(FEW, UNCLAIMED))
+    assert await net.store.collection(Collection.MINT).count_documents({"status": "signed"}) == UNCLAIMED + 1
+
+    async with running(net) as validator:
+        full = await cost_of_sweeps(net, validator)
+        # What is counted from the start on: not even the first look at all open documents sees them.
+        assert validator.reactor.counters.rung == 0
+        assert validator.dispatcher.counters.handled == 0
+        last_mint = await one_mint(net, validator)
+        after = await cost_of_sweeps(net, validator)
+    print(f"{SWEEPS} sweeps: {dict(few.commands)} with {FEW} unclaimed mints, {dict(full.commands)} with {UNCLAIMED}")
+    print(f"keys and documents examined: {few.examined} and {full.examined}; one mint: {first_mint} and {last_mint} commands")
+
+    # Of what is settled each sweep looks for a page, for the case that somebody dropped the collection: that page and no more.
+    # A sweep may begin or end at the edge of the count: one more or less, never one per mint.
+    edge = 1 + 1 / SWEEPS
+    for later in (full, after):
+        assert later.commands.keys() == few.commands.keys()
+        assert few.commands.total() / edge <= later.commands.total() <= few.commands.total() * edge
+        assert later.examined <= few.examined * edge
+        assert (later.rung, later.entries) == (few.rung, few.entries) == (0, 0)
+    assert last_mint <= first_mint + 10 * few.commands.total() / SWEEPS
+
+
+async def fill(net: Localnet, numbers: range) -> None:
+    """So many of them, as a validator that has signed them leaves them: settled in its ledger, `signed` in the database."""
+    settings = net.validators[0].settings()
+    net.pocket.step(BLOCKS + 2)
+    with closing(Ledger.open(settings.state.directory, net.bridge)) as ledger:
+        cursor = ledger.cursor(EventKind.DEPOSIT)
+        assert cursor is not None
+        first = cursor.height + 1
+        heights = (first + place * BLOCKS // len(numbers) for place in range(len(numbers)))
+        deposits = [_deposit(net, number, height) for number, height in zip(numbers, heights, strict=True)]
+        last = first + BLOCKS - 1
+        rest = _block(net, last)
+        ledger.record_window(EventKind.DEPOSIT, first, last, deposits, last, rest)
+        ledger.record_window(EventKind.RETURNED, first, last, [], last, rest)
+        while page := ledger.unsettled(EventKind.DEPOSIT, 10_000):
+            for seen in page:
+                ledger.settle(seen.key)
+        recorded = ledger.counts()[EventKind.DEPOSIT]
+    assert recorded == numbers.stop + 1
+    await _insert(net, deposits)
+    # The change stream goes on behind those inserts, as it would years later; all open documents are read at the start.
+    with closing(Ledger.open(settings.state.directory, net.bridge)) as ledger:
+        ledger.drop_token()
+
+
+async def _insert(net: Localnet, deposits: list[Deposit]) -> None:
+    signer = net.validators[0].address
+    now = datetime.now(UTC)
+    numbers: Counter[str] = Counter()
+    rows: list[dict[str, Any]] = []
+    for deposit in deposits:
+        _, document = deposit_document(net.bridge, deposit, now)
+        numbers[document["recipient_address"]] += 1
+        said = {
+            "signers": [signer],
+            "signatures": ["0x" + "11" * 64 + "1b"],
+            "nonce": str(numbers[document["recipient_address"]]),
+        }
+        rows.append({**document, "status": Status.SIGNED.value, "confirmations": "1", **said})
+    store = await open_store(net.validators[0].settings())
+    try:
+        for start in range(0, len(rows), 10_000):
+            await store.collection(Collection.MINT).insert_many(rows[start : start + 10_000], ordered=False)
+    finally:
+        await store.close()
+
+
+def _deposit(net: Localnet, number: int, height: int) -> Deposit:
+    recipient = "0x" + sha256(f"recipient {number % RECIPIENTS}".encode()).hexdigest()[:40]
+    memo = net.users[0].memo(recipient)
+    return Deposit(
+        tx_hash=sha256(f"deposit {number}".encode()).hexdigest(),
+        index=number,
+        block=_block(net, height),
+        sender=net.users[0].pocket_address,
+        amount=1_000_000 + number,
+        code=0,
+        is_send=True,
+        memo=memo,
+        memo_address=recipient,
+        memo_chain_id=str(net.bridge.ethereum_chain_id),
+    )
+
+
+def _block(net: Localnet, height: int) -> BlockRef:
+    block = net.pocket.chain.block(height)
+    return BlockRef(height, block.hash.lower(), int(block.time.timestamp()))

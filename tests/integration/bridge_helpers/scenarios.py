@@ -1,0 +1,58 @@
+"""Many scenarios at once on one bridge: each is its own test, and none may keep another from its end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+Scenario = Callable[..., Awaitable[None]]
+AT_ONCE = 32
+"""More would measure this machine instead of the bridge."""
+
+
+class Scenarios:
+    """Named scenarios. `names` parametrizes the test; `begin` starts all of them at once; `result` waits for one."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Scenario] = {}
+        self._tasks: dict[str, asyncio.Task[Any]] = {}
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._made)
+
+    def add(self, name: str, scenario: Scenario) -> None:
+        assert name not in self._made, name
+        self._made[name] = scenario
+
+    def __call__(self, scenario: Scenario) -> Scenario:
+        self.add(scenario.__name__, scenario)
+        return scenario
+
+    def begin(self, *arguments: Any, only: set[str] | None = None) -> None:
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def run(scenario: Scenario) -> None:
+            async with room:
+                await scenario(*arguments)
+
+        for name, scenario in self._made.items():
+            if only is None or name in only:
+                self._tasks[name] = asyncio.ensure_future(run(scenario))
+
+    async def result(self, name: str) -> None:
+        await self._tasks[name]
+
+    async def end(self) -> None:
+        """Cancel what still runs."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._tasks.clear()
+
+
+def chosen_names(request: pytest.FixtureRequest) -> set[str]:
+    """The scenarios that this run of pytest selected in the requesting module."""
+    here = [item for item in request.session.items if isinstance(item, pytest.Function) and item.module is request.module]
+    return {item.callspec.params["name"] for item in here if "name" in getattr(getattr(item, "callspec", None), "params", {})}

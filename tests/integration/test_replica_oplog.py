@@ -1,0 +1,216 @@
+"""The oplog's window: alarmed before history is lost, not when all is well, and a silent stream is told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from loguru import logger
+from pymongo import AsyncMongoClient
+from pymongo.errors import OperationFailure
+from store_helpers import mint, new_store, replica_set
+
+from infra.localnet.mongod import MongoReplicaSet
+from infra.localnet.processes import wait_until
+from reactor.documents.statuses import Collection
+from reactor.engine.feed import Change, ChangeFeed, FeedOptions, ScanReason
+from reactor.engine.position import EventTicket, Token, token_seconds
+from reactor.store.connection import Store
+from reactor.store.oplog import OplogTimes, OplogWatch, judge, oplog_times, oplog_window
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("replica")]
+
+BOUND = 60.0
+MINT = Collection.MINT
+NOW = 1_800_000_000
+
+
+@pytest.mark.parametrize(
+    ("window", "read_lag", "position_age", "told"),
+    [
+        (86_400, 0, 0, []),
+        (86_400, 30, 30, []),
+        (86_400, 31, 31, ["silent"]),
+        (86_400, 0, 43_200, []),
+        (86_400, 0, 43_201, ["history will be lost"]),
+        (86_400, 90_000, 90_000, ["silent", "history will be lost"]),
+        (4, 0, 4, []),  # a set that was made just now
+        (6, 0, 6, ["history will be lost"]),
+        (86_400, None, None, []),
+    ],
+)
+def test_what_is_told(window: int, read_lag: int | None, position_age: int | None, told: list[str]) -> None:
+    read = None if read_lag is None else NOW - read_lag
+    safe = None if position_age is None else NOW - position_age
+    found = judge(OplogTimes(NOW - window, NOW), read, safe, rolls=True)
+    assert len(found) == len(told)
+    assert all(word in problem for word, problem in zip(told, found, strict=True))
+
+
+@pytest.mark.parametrize(("window", "age", "told"), [(33, 17, 0), (901, 900, 0), (901, 901, 1), (86_400, 43_201, 1)])
+def test_the_oplog_of_a_server_made_just_now_is_short_and_loses_nothing(window: int, age: int, told: int) -> None:
+    assert len(judge(OplogTimes(NOW - window, NOW), NOW, NOW - age, rolls=False)) == told
+
+
+@pytest.fixture(scope="module")
+def mongo() -> Iterator[MongoReplicaSet]:
+    # The smallest oplog there is, truncated as soon as it may be.
+    with replica_set(oplog_size_mb=1, test_commands=True, extra=("--syncdelay", "1")) as mongo:
+        yield mongo
+
+
+@pytest.fixture
+async def store(mongo: MongoReplicaSet) -> AsyncIterator[Store]:
+    async with new_store(mongo.uri) as store:
+        yield store
+
+
+@pytest.fixture
+def alarms() -> Iterator[list[str]]:
+    lines: list[str] = []
+    sink = logger.add(lines.append, level="WARNING", format="{message}", diagnose=False, backtrace=False)
+    yield lines
+    logger.remove(sink)
+
+
+async def flood(store: Store) -> None:
+    """One second of writes that fill the oplog several times."""
+    for _ in range(20):
+        await store.database["elsewhere"].insert_many([{"blob": "x" * 100_000} for _ in range(3)])
+        await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def following(store: Store, hold: list[EventTicket] | None = None) -> AsyncIterator[ChangeFeed]:
+    """A feed on the mints; with `hold`, what it reports is never finished."""
+
+    async def load() -> Token | None:
+        return None
+
+    async def save(token: Token) -> None:
+        assert token
+
+    async def scan(reason: ScanReason) -> None:
+        assert reason is not ScanReason.DROPPED
+
+    def take(change: Change) -> None:
+        if hold is not None:
+            change.ticket.take()
+            hold.append(change.ticket)
+
+    name = store.names[MINT]
+    options = FeedOptions(await_ms=100)
+    feed = ChangeFeed(store.stream_client, store.database.name, [name], load_token=load, save_token=save, options=options)
+    subscription = feed.changes(name).subscribe(take)
+    stop = asyncio.Event()
+    task = asyncio.create_task(feed.run(stop, scan=scan))
+    try:
+        async with asyncio.timeout(BOUND):
+            await feed.live.wait()
+        yield feed
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 30)
+        subscription.dispose()
+
+
+async def look(watch: OplogWatch, feed: ChangeFeed) -> tuple[str, ...]:
+    await watch.look(read_until=token_seconds(feed.newest), safe_until=token_seconds(feed.position))
+    return watch.problems
+
+
+async def test_the_window_is_that_of_the_oplog(mongo: MongoReplicaSet, store: Store) -> None:
+    times = await oplog_times(store)
+    assert times is not None
+    async with AsyncMongoClient[dict[str, Any]](mongo.uri) as client:
+        for order, said in ((1, times.oldest), (-1, times.newest)):
+            row = await client.local["oplog.rs"].find_one(sort=[("$natural", order)])
+            assert row is not None
+            assert abs(row["ts"].time - said) <= 1
+    assert await oplog_window(store) == pytest.approx(times.seconds, abs=2)
+
+
+async def test_a_position_that_stays_behind_is_told_before_its_history_is_lost(store: Store, alarms: list[str]) -> None:
+    held: list[EventTicket] = []
+    watch = OplogWatch(store)
+    async with following(store, held) as feed:
+        await store.collection(MINT).insert_one(mint(1))
+
+        async def taken() -> bool:
+            return bool(held)
+
+        await wait_until(taken, seconds=BOUND, what="the event")
+        assert await look(watch, feed) == ()
+
+        async def told() -> bool:
+            await flood(store)
+            return bool(await look(watch, feed))
+
+        await wait_until(told, seconds=BOUND, what="the alarm")
+        assert watch.problems[0].startswith("history will be lost")
+        assert watch.window is not None
+        assert feed.counters.history_lost == 0, "told before, not after"
+        assert any("history will be lost" in line for line in alarms)
+        count = len(alarms)
+        await look(watch, feed)
+        assert len(alarms) == count, "said once"
+        assert any("the oplog holds 0.0 h" in line for line in alarms), "an oplog that rolls and is short is told too"
+        held[0].finish()  # the work is done: the position moves, the alarm ends
+        await flood(store)
+
+        async def over() -> bool:
+            return not await look(watch, feed)
+
+        await wait_until(over, seconds=BOUND, what="the end of the alarm")
+
+
+async def test_a_stream_that_keeps_up_is_well_however_small_the_oplog(store: Store, alarms: list[str]) -> None:
+    watch = OplogWatch(store)
+    async with following(store) as feed:
+        for _ in range(3):
+            await flood(store)
+            await store.collection(MINT).insert_one({"_id": ObjectId()})
+
+            async def well() -> bool:
+                return not await look(watch, feed)
+
+            await wait_until(well, seconds=BOUND, what="a stream that is well")
+    assert not any("silent" in line for line in alarms)
+
+
+async def test_a_stream_that_brings_nothing_is_silent(store: Store, alarms: list[str]) -> None:
+    times = await oplog_times(store)
+    assert times is not None
+    watch = OplogWatch(store)
+    await watch.look(read_until=times.newest - 31, safe_until=times.newest)
+    assert watch.problems[0].startswith("the stream is silent")
+    assert any("silent" in line for line in alarms)
+    await watch.look(read_until=times.newest, safe_until=times.newest)
+    assert watch.problems == ()
+
+
+@pytest.mark.parametrize(("code", "passing"), [(13, False), (59, False), (8000, False), (91, True)])
+async def test_a_server_that_does_not_say_is_no_fault(store: Store, code: int, *, passing: bool) -> None:
+    """Forbidden or unknown (hosted clusters): nothing is known. What passes by itself is tried again, within bounds."""
+    point = {"configureFailPoint": "failCommand", "data": {"failCommands": ["serverStatus"], "errorCode": code}}
+    await store.client.admin.command({**point, "mode": {"times": 1}})
+    try:
+        assert (await oplog_window(store) is not None) == passing
+        watch = OplogWatch(store)
+        if not passing:
+            await store.client.admin.command({**point, "mode": {"times": 1}})
+            await watch.look(read_until=1, safe_until=1)
+            assert (watch.window, watch.problems) == (None, ())
+    finally:
+        await store.client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+
+
+async def test_what_does_not_pass_is_raised_in_the_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stepping_down(*_: object) -> dict[str, Any]:
+        raise OperationFailure("not primary", 10107)
+
+    monkeypatch.setattr("reactor.store.oplog.retrying", lambda run: stepping_down())
+    with pytest.raises(OperationFailure):
+        await oplog_window(store)

@@ -1,0 +1,154 @@
+"""Raw logs into events: positions, foreign contracts, removed logs, and every malformed field by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from reactor.chains.errors import MalformedAnswer
+from reactor.chains.ethereum.contracts import BURN_TOPIC, CHANGE_TOPICS, MINTED_TOPIC
+from reactor.chains.ethereum.logs import burns_of, minted_of, parse_logs, times_of
+
+pytestmark = pytest.mark.unit
+
+WPOKT = "0x" + "5f" * 20
+OTHER = "0x" + "66" * 20
+SENDER = "aa" * 20
+POCKET = "bb" * 20
+BLOCK = "0x" + "b1" * 32
+
+
+def word(value: int | str) -> str:
+    return "0x" + (f"{value:064x}" if isinstance(value, int) else value.rjust(64, "0"))
+
+
+def raw(topics: list[str], **changes: Any) -> dict[str, Any]:
+    log = {
+        "address": WPOKT,
+        "topics": topics,
+        "data": "0x",
+        "blockNumber": "0x10",
+        "blockHash": BLOCK,
+        "blockTimestamp": "0x64",
+        "transactionHash": "0x" + "c1" * 32,
+        "logIndex": "0x0",
+        "removed": False,
+    }
+    return {**log, **changes}
+
+
+def burn(amount: int = 5, **changes: Any) -> dict[str, Any]:
+    return raw([BURN_TOPIC, word(amount), word(POCKET), word(SENDER)]) | changes
+
+
+def mint(amount: int = 5, nonce: int = 1, **changes: Any) -> dict[str, Any]:
+    return raw([MINTED_TOPIC, word(SENDER), word(amount), word(nonce)], **changes)
+
+
+def test_topics_are_the_deployed_ones() -> None:
+    assert BURN_TOPIC == "0xac314bfa2d21af3d3e0937c97bc805574e3b1abb58a457ef02280c6f5e3faa75"
+    assert MINTED_TOPIC == "0x25b428dfde728ccfaddad7e29e4ac23c24ed7fd1a6e3e3f91894a9a073f5dfff"
+    assert CHANGE_TOPICS[:5] == (
+        "0x29b4645f23b856eccf12b3b38e036c3221ca1b5a9afa2a83aea7ead34e47987c",
+        "0xb625c55cf7e37b54fcd18bc4edafdf3f4f9acd59a5ec824c77c795dcb2d65070",
+        "0x030f8d880b0bf7b6311c00e028809570118cbccc8302e08c8776ad77d10f505e",
+        "0x2c1471be9f5586272d41bc8d7d0ce89b3b10e4693755e30752510cb88d42fdf5",
+        "0xd67a9beee624d9012cc270d0c9f894e26cc7f615c2762f9081862e653ea4c7b8",
+    )
+
+
+def test_a_burn() -> None:
+    logs = parse_logs([burn(7, logIndex="0x3")])
+    (event,) = burns_of(logs, WPOKT, times_of(logs))
+    assert (event.contract, event.amount, event.sender, event.recipient) == (WPOKT, 7, "0x" + SENDER, POCKET)
+    assert (event.burn_index, event.log_index, event.block_number, event.block_time) == (0, 3, 16, 100)
+    assert (event.block_hash, event.tx_hash) == (BLOCK, "0x" + "c1" * 32)
+    assert minted_of(logs, WPOKT, times_of(logs)) == ()
+
+
+def test_a_mint() -> None:
+    logs = parse_logs([mint(2**256 - 1, 9)])
+    (event,) = minted_of(logs, WPOKT, times_of(logs))
+    assert (event.recipient, event.amount, event.nonce) == ("0x" + SENDER, 2**256 - 1, 9)
+    assert burns_of(logs, WPOKT, times_of(logs)) == ()
+
+
+def test_burn_index_counts_our_burns_of_one_transaction_in_log_order() -> None:
+    second_tx = "0x" + "c2" * 32
+    answer = [
+        burn(4, logIndex="0x9"),
+        burn(1, logIndex="0x2"),
+        mint(logIndex="0x3"),
+        burn(99, logIndex="0x4", address=OTHER),
+        burn(98, logIndex="0x5", removed=True),
+        burn(2, logIndex="0x6"),
+        burn(3, logIndex="0xa", transactionHash=second_tx),
+    ]
+    logs = parse_logs(answer)
+    events = burns_of(logs, WPOKT, times_of(logs))
+    assert [(event.tx_hash[2:4], event.burn_index, event.log_index, event.amount) for event in events] == [
+        ("c1", 0, 2, 1),
+        ("c1", 1, 6, 2),
+        ("c1", 2, 9, 4),
+        ("c2", 0, 10, 3),
+    ]
+
+
+def test_mixed_case_becomes_canonical() -> None:
+    logs = parse_logs([burn(address=WPOKT.upper().replace("0X", "0x"), blockHash="0x" + "B1" * 32)])
+    (event,) = burns_of(logs, WPOKT, times_of(logs))
+    assert (event.contract, event.block_hash) == (WPOKT, BLOCK)
+
+
+def test_another_contracts_events_are_none_of_ours() -> None:
+    logs = parse_logs([burn(address=OTHER), mint(address=OTHER)])
+    assert burns_of(logs, WPOKT, times_of(logs)) == ()
+    assert minted_of(logs, WPOKT, times_of(logs)) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"address": "0x12"}, "address"),
+        ({"address": None}, "address"),
+        ({"topics": None}, "topics"),
+        ({"topics": ["0x1"]}, "topic"),
+        ({"topics": [BURN_TOPIC] * 5}, "topics"),
+        ({"data": None}, "data"),
+        ({"blockNumber": None}, "blockNumber"),
+        ({"blockNumber": 16}, "blockNumber"),
+        ({"blockNumber": "0x"}, "blockNumber"),
+        ({"blockHash": "b1" * 32}, "blockHash"),
+        ({"blockTimestamp": "soon"}, "blockTimestamp"),
+        ({"transactionHash": "0x" + "c1" * 31}, "transactionHash"),
+        ({"logIndex": "-0x1"}, "logIndex"),
+        ({"removed": "false"}, "removed"),
+    ],
+)
+def test_malformed_fields_are_named(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(MalformedAnswer, match=rf"logs\[1\]\.{field}"):
+        parse_logs([burn(), burn(**changes)])
+
+
+@pytest.mark.parametrize("answer", [None, {}, "0x", 5, [None], ["0x"], [[]]])
+def test_what_is_no_list_of_logs_is_refused(answer: object) -> None:
+    with pytest.raises(MalformedAnswer):
+        parse_logs(answer)
+
+
+@pytest.mark.parametrize(
+    ("log", "field"),
+    [
+        (raw([BURN_TOPIC, word(1), word(POCKET)]), "topics"),
+        (raw([BURN_TOPIC, word(1), word(POCKET), word(SENDER)], data="0x00"), "data"),
+        (raw([BURN_TOPIC, word(1), word("1" + POCKET), word(SENDER)]), "poktAddress"),
+        (raw([BURN_TOPIC, word(1), word(POCKET), word("1" + SENDER)]), "from"),
+        (raw([MINTED_TOPIC, word("1" + SENDER), word(1), word(1)]), "recipient"),
+        (raw([MINTED_TOPIC, word(SENDER)]), "topics"),
+    ],
+)
+def test_events_of_another_shape_are_refused(log: dict[str, Any], field: str) -> None:
+    logs = parse_logs([log])
+    with pytest.raises(MalformedAnswer, match=field):
+        assert not (burns_of(logs, WPOKT, times_of(logs)) + minted_of(logs, WPOKT, times_of(logs)))

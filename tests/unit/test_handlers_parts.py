@@ -1,0 +1,144 @@
+"""The small parts of the handlers: turns, remembered claims, entries that verify, heartbeats."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reactor.documents.heartbeats import heartbeat_digest
+from reactor.documents.models import OpenDocument
+from reactor.documents.statuses import Collection
+from reactor.flows.facts import SignatureView
+from reactor.handlers.claims import TURN_SECONDS, Remembered, Turns
+from reactor.handlers.heartbeat import Hearts, Instance, Pulse, verified_heartbeat
+from reactor.handlers.reconcile import Reconciler
+from reactor.handlers.signatures import Signatures
+from reactor.state.rows import EventKind
+from tests.unit.handler_world import NOW, World, burn, deposit, make_world
+
+pytestmark = pytest.mark.unit
+
+MEMBERS = [f"0x{i:040x}" for i in range(1, 6)]
+
+
+@pytest.fixture
+def world(tmp_path: Path):
+    world = make_world(tmp_path)
+    yield world
+    world.close()
+
+
+def test_exactly_one_goes_first_and_the_others_one_after_the_other() -> None:
+    places = sorted(Turns(one, lambda: MEMBERS, lambda: 0.0).place("x") for one in MEMBERS)
+    assert places == [0, 1, 2, 3, 4]
+
+
+def test_a_turn_comes_and_starts_anew_once_taken() -> None:
+    now = [0.0]
+    last = next(one for one in MEMBERS if Turns(one, lambda: MEMBERS, lambda: 0.0).place("x") == 4)
+    turns = Turns(last, lambda: MEMBERS, lambda: now[0])
+    assert turns.left("x") == pytest.approx(4 * TURN_SECONDS)
+    now[0] = 4 * TURN_SECONDS
+    assert turns.left("x") == 0.0
+    turns.taken("x")
+    assert turns.left("x") == pytest.approx(4 * TURN_SECONDS)
+
+
+@pytest.mark.parametrize(("now", "waits"), [(10.0, 5.0), (11.0, 9.0), (14.9, 5.1), (15.0, 5.0)])
+def test_what_is_not_urgent_is_looked_at_together(now: float, waits: float) -> None:
+    assert Turns("me", lambda: MEMBERS, lambda: now).together(5.0) == pytest.approx(waits)
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    remembered: Remembered[int, int] = Remembered(2)
+    for key in range(3):
+        remembered.set(key, key)
+    assert [remembered.get(key) for key in range(3)] == [None, 1, 2]
+    assert remembered.first(1, 9) == 1
+
+
+def test_entries_count_once_in_order_and_only_those_of_members() -> None:
+    asked: list[str] = []
+
+    def verify(_message: bytes, signer: str, signature: str) -> bool:
+        asked.append(signer)
+        return signature == "good"
+
+    signatures = Signatures(verify)
+    pairs = [("a", "good"), ("b", "bad"), ("x", "good")]
+    for _ in range(2):
+        view = signatures.view(b"m", pairs, ["a", "b"])
+        assert view == SignatureView((("a", "good"),), (("b", "bad"), ("x", "good")), ordered=True)
+    assert asked == ["a", "b"]
+    assert not signatures.view(b"m", [("a", "good"), ("a", "good")], ["a"]).ordered
+    assert not signatures.view(b"m", [("b", "good"), ("a", "good")], ["a", "b"]).ordered
+
+
+def hearts(world: World, place: int = 0) -> Hearts:
+    instance = Instance(f"validator-{place}", "host", "one", "1", NOW, "aa" * 20)
+    open_document = OpenDocument(collection="mint", key="k", status="confirmed", reason="signatures", since=NOW)
+    return Hearts(world.context, instance, lambda: Pulse(1, [open_document], 5, []))
+
+
+async def test_a_heartbeat_verifies_and_an_altered_or_unsigned_one_does_not(world: World) -> None:
+    beat = await hearts(world).own()
+    assert verified_heartbeat(beat) is not None
+    assert verified_heartbeat({**beat, "_id": deposit(1).tx_hash}) is None
+    assert verified_heartbeat({**beat, "healthy": not beat["healthy"]}) is None
+    assert verified_heartbeat({**beat, "signature": ""}) is None
+    assert verified_heartbeat({**beat, "counter": "1"}) is None
+
+
+async def test_signing_stops_against_the_identity_of_m_others_and_not_of_fewer(world: World, tmp_path: Path) -> None:
+    own = hearts(world)
+    foreign = []
+    for key in world.keys[1:]:
+        me = type(world.context.me)(key.address, "ff" * 32, key, world.pocket_keys[1])
+        fields = {name: getattr(world.context, name) for name in world.context.__slots__}
+        other = Hearts(type(world.context)(**(fields | {"me": me})), own.instance, own.pulse)
+        beat = {**other._fields(other.pulse()), "identity": "another"}
+        foreign.append({**beat, "signature": "0x" + (await key.sign(heartbeat_digest(beat))).hex()})
+    await own.hear(foreign[:1])
+    assert own.clash == ""
+    await own.hear(foreign)
+    assert "another bridge identity" in own.clash
+    assert (await own.own())["healthy"] is False
+    await own.hear([{**one, "identity": "a third"} for one in foreign])
+    assert own.clash == "", "forged heartbeats stop nobody"
+
+
+async def test_old_heartbeats_say_nothing_about_the_present(world: World) -> None:
+    own = hearts(world)
+    beat = await own.own()
+    assert verified_heartbeat(beat) is not None
+    assert NOW - beat["updated_at"] < timedelta(seconds=1)
+
+
+async def test_the_sweep_inserts_what_is_missing_and_rings_what_is_open(world: World) -> None:
+    mint, refund, event = deposit(5), deposit(6, to=None), burn(7)
+    world.record(EventKind.DEPOSIT, mint, refund)
+    world.record(EventKind.BURN, event)
+    inserted = []
+
+    async def insert_missing(collection, documents):
+        inserted.extend((collection, document["transaction_hash"]) for document in documents)
+        return {document["_id"]: document["_id"] for document in documents}
+
+    reconciler = Reconciler(world.context, insert_missing)
+    ids = {
+        collection: [one async for one in reconciler.open_ids(collection)]
+        for collection in (Collection.MINT, Collection.INVALID_MINT, Collection.BURN)
+    }
+    assert {collection: len(found) for collection, found in ids.items()} == {
+        Collection.MINT: 1,
+        Collection.INVALID_MINT: 1,
+        Collection.BURN: 1,
+    }
+    assert dict(inserted) == {
+        Collection.MINT: mint.tx_hash,
+        Collection.INVALID_MINT: refund.tx_hash,
+        Collection.BURN: event.tx_hash,
+    }
+    for seen in world.ledger.unsettled(EventKind.DEPOSIT, 10):
+        world.ledger.settle(seen.key)
+    assert [one async for one in reconciler.open_ids(Collection.MINT)] == []

@@ -1,0 +1,286 @@
+"""The payout handlers: one return per event, the same bytes for everyone, and what keeps a second one from being made."""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reactor.chains.pocket import ReturnTx, assemble, return_entropy, tx_hash
+from reactor.documents.build import burn_document, deposit_document
+from reactor.documents.keys import burn_key
+from reactor.documents.objections import objection_digest
+from reactor.documents.reasons import WaitReason
+from reactor.documents.statuses import Collection
+from reactor.flows.decisions import Rest, Wait
+from reactor.handlers.payout import PayoutHandler
+from reactor.state.journal import JournalEntry
+from reactor.state.rows import EventKind
+from tests.unit.handler_world import FEE, NOW, POCKET_USER, World, burn, deposit, make_world, returned
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def world(tmp_path: Path):
+    world = make_world(tmp_path)
+    yield world
+    world.close()
+
+
+def ready(world: World, *burns: Any, deposits: Any = (), returns: Any = (), final: int = 100) -> None:
+    world.record(EventKind.BURN, *burns)
+    world.record(EventKind.MINTED)
+    world.record(EventKind.DEPOSIT, *deposits)
+    world.record(EventKind.RETURNED, *returns, final=final)
+
+
+def put(world: World, event: Any, **changes: Any) -> Any:
+    document = {**burn_document(world.bridge, event, NOW), **changes}
+    world.requests.documents[document["_id"]] = document
+    return document["_id"]
+
+
+def transaction(world: World, event: Any, attempt: int = 0) -> ReturnTx:
+    """The return that everyone builds, computed here from the source event alone."""
+    entropy = return_entropy("1", event.tx_hash, event.burn_index, attempt)
+    return ReturnTx(world.bridge.vault, event.recipient, event.amount - FEE, FEE, event.tx_hash, entropy, "localnet")
+
+
+async def entries(world: World, event: Any, count: int, attempt: int = 0) -> dict[str, Any]:
+    message = transaction(world, event, attempt).sign_bytes
+    keys = world.pocket_keys[:count]
+    return {"signers": [key.public_key for key in keys], "signatures": [(await key.sign(message)).hex() for key in keys]}
+
+
+async def complete(world: World, event: Any, attempt: int = 0) -> tuple[bytes, dict[str, Any]]:
+    """The complete raw transaction and the fields of a document that carries it, the own signature journaled."""
+    digest = sha256(transaction(world, event, attempt).sign_bytes).digest()
+    key = burn_key(world.bridge, event.tx_hash, event.burn_index)
+    world.journal.sign_batch([JournalEntry(key, "payout", attempt, digest, None, "ethereum", event.height, "payout")])
+    fields = await entries(world, event, len(world.pocket_keys), attempt)
+    shares = {key: bytes.fromhex(text) for key, text in zip(fields["signers"], fields["signatures"], strict=True)}
+    raw = assemble(transaction(world, event, attempt), world.bridge.pocket_keys, shares)
+    return raw, {**fields, "return_tx": raw.hex(), "return_tx_hash": tx_hash(raw), "attempt": str(attempt)}
+
+
+def handler(world: World) -> PayoutHandler:
+    return PayoutHandler(Collection.BURN, world.context)
+
+
+def kinds(world: World) -> list[str]:
+    return [update.kind for update in world.requests.updates]
+
+
+async def handled(world: World, event: Any, **changes: Any) -> Any:
+    return await handler(world).handle(put(world, event, **changes))
+
+
+async def test_signs_its_own_copy_of_the_return_whatever_the_document_holds(world: World) -> None:
+    event = burn(5)
+    ready(world, event)
+    result = await handled(world, event, status="confirmed", return_tx="00ff", return_tx_hash="11" * 32)
+    assert isinstance(result, Wait)
+    assert result.reason is WaitReason.SIGNATURES
+    own = (await world.pocket_keys[0].sign(transaction(world, event).sign_bytes)).hex()
+    assert own in str(world.requests.updates[0].pipeline)
+
+
+async def test_the_last_signature_completes_and_the_set_is_journaled_first(world: World) -> None:
+    event = burn(5)
+    ready(world, event)
+    raw, fields = await complete(world, event)
+    await handled(world, event, status="confirmed", signers=fields["signers"], signatures=fields["signatures"])
+    assert kinds(world) == ["complete"]
+    assert world.journal.complete(burn_key(world.bridge, event.tx_hash, 0), 0) == raw
+
+
+async def test_submits_what_is_journaled_and_only_after_it_is(world: World) -> None:
+    event = burn(5)
+    ready(world, event)
+    raw, fields = await complete(world, event)
+    await handled(world, event, status="signed", **fields)
+    assert world.pocket.submitted == [raw]
+    assert kinds(world) == ["advance"]
+    assert [one.event for one in world.journal.in_flight()] == [burn_key(world.bridge, event.tx_hash, 0)]
+
+
+@pytest.mark.parametrize("field", ["return_tx", "return_tx_hash", "signatures", "signers"])
+async def test_a_signed_claim_without_the_complete_transaction_is_set_back(world: World, field: str) -> None:
+    event = burn(5)
+    ready(world, event)
+    _, fields = await complete(world, event)
+    fields[field] = fields[field][1:] if isinstance(fields[field], list) else fields[field][:-2] + "00"
+    if field in {"signers", "signatures"}:
+        fields["signers"], fields["signatures"] = fields["signers"][:2], fields["signatures"][:2]
+    await handled(world, event, status="signed", **fields)
+    assert world.pocket.submitted == []
+    assert kinds(world) == ["advance"]
+    assert "confirmed" in str(world.requests.updates[0].pipeline)
+
+
+async def test_a_second_complete_set_of_one_attempt_is_held_not_submitted(world: World) -> None:
+    event = burn(5)
+    ready(world, event)
+    _, fields = await complete(world, event)
+    key = burn_key(world.bridge, event.tx_hash, 0)
+    world.journal.complete_set(key, 0, b"another set")
+    result = await handled(world, event, status="signed", **fields)
+    assert isinstance(result, Wait)
+    assert result.reason is WaitReason.HELD
+    assert world.pocket.submitted == []
+
+
+async def test_a_vault_that_is_short_waits_and_goes_on_when_it_is_funded(world: World) -> None:
+    event = burn(5)
+    ready(world, event)
+    _, fields = await complete(world, event)
+    world.pocket.funds = event.amount - 1
+    result = await handled(world, event, status="signed", **fields)
+    assert isinstance(result, Wait)
+    assert (result.reason, dict(result.params)) == (WaitReason.VAULT_SHORT, {"short": "1"})
+    world.pocket.funds = event.amount
+    await handled(world, event, status="signed", **fields)
+    assert len(world.pocket.submitted) == 1
+
+
+async def test_returns_under_way_count_against_the_balance(world: World) -> None:
+    first, second = burn(5), burn(6)
+    ready(world, first, second)
+    _, fields = await complete(world, first)
+    await handled(world, first, status="signed", **fields)
+    world.pocket.funds = first.amount + second.amount - 1
+    _, fields = await complete(world, second)
+    result = await handled(world, second, status="signed", **fields)
+    assert isinstance(result, Wait)
+    assert result.reason is WaitReason.VAULT_SHORT
+
+
+async def test_what_the_vault_has_paid_is_success_from_any_status_without_a_signature(world: World) -> None:
+    event = burn(5)
+    paid = returned(9, event.tx_hash, entropy=transaction(world, event).entropy)
+    ready(world, event, returns=[paid])
+    for status in ("pending", "confirmed", "signed", "submitted", "failed"):
+        world.requests.updates.clear()
+        await handled(world, event, status=status)
+        assert kinds(world) == ["advance"], status
+        assert "success" in str(world.requests.updates[0].pipeline)
+    assert world.journal.export()["signatures"] == []
+    assert isinstance(await handled(world, event, status="success", return_tx_hash=paid.tx_hash), Rest)
+
+
+async def test_a_payment_by_an_earlier_validator_counts_and_one_of_another_burn_does_not(world: World) -> None:
+    event, other = burn(5), burn(6)
+    ready(world, event, other, returns=[returned(9, event.tx_hash, entropy=123)])
+    await handled(world, event, status="confirmed")
+    assert "success" in str(world.requests.updates[0].pipeline)
+    await handled(world, other, status="confirmed")
+    assert kinds(world) == ["advance", "append"]
+
+
+async def test_of_two_equal_burns_each_has_its_own_entropy_and_its_own_payment(world: World) -> None:
+    first, second = burn(5, 0), burn(5, 1)
+    ready(world, first, second, returns=[returned(9, first.tx_hash, entropy=transaction(world, second).entropy)])
+    await handled(world, second, status="confirmed")
+    await handled(world, first, status="confirmed")
+    assert kinds(world) == ["advance", "append"]
+
+
+async def test_a_return_that_failed_in_a_block_waits_for_the_operator_and_then_for_a_new_attempt(world: World) -> None:
+    event = burn(5)
+    failed = returned(9, event.tx_hash, entropy=transaction(world, event).entropy, code=10)
+    ready(world, event, returns=[failed])
+    _, fields = await complete(world, event)
+    result = await handled(world, event, status="submitted", **fields)
+    assert isinstance(result, Wait)
+    assert result.reason is WaitReason.HELD
+    assert world.requests.updates == []
+    key = burn_key(world.bridge, event.tx_hash, 0)
+    world.journal.release_attempt(key, "operator", attempt=1)
+    world.journal.release(f"event:{key}", "operator", "it is spent")
+    await handled(world, event, status="submitted", **fields)
+    assert "'attempt': {'$literal': '1'}" in str(world.requests.updates[0].pipeline)
+    cleared = {"status": "confirmed", "attempt": "1"}
+    await handled(world, event, **cleared)
+    own = (await world.pocket_keys[0].sign(transaction(world, event, 1).sign_bytes)).hex()
+    assert own in str(world.requests.updates[-1].pipeline)
+
+
+async def test_the_attempt_in_the_document_is_never_believed(world: World) -> None:
+    event = burn(5)
+    ready(world, event)
+    await handled(world, event, status="confirmed", attempt="3")
+    assert kinds(world) == ["repair"]
+    assert world.journal.export()["signatures"] == []
+
+
+@pytest.mark.parametrize(("amount", "to", "code"), [(FEE, POCKET_USER, "not_above_fee"), (10**6, "0" * 40, "recipient_is_zero")])
+async def test_what_cannot_be_paid_is_objected_to_and_never_signed(world: World, amount: int, to: str, code: str) -> None:
+    event = burn(5, amount=amount, to=to)
+    ready(world, event)
+    await handled(world, event, status="confirmed")
+    assert kinds(world) == ["object"]
+    assert code in str(world.requests.updates[0].pipeline)
+    assert [row["outcome"] for row in world.journal.export()["signatures"]] == ["objection"]
+
+
+async def test_a_burn_just_above_the_fee_is_paid(world: World) -> None:
+    event = burn(5, amount=FEE + 1)
+    ready(world, event)
+    await handled(world, event, status="confirmed")
+    assert kinds(world) == ["append"]
+
+
+async def test_a_bad_deposit_goes_back_to_its_sender(world: World) -> None:
+    event = deposit(5, to=None)
+    ready(world, deposits=[event])
+    _, document = deposit_document(world.bridge, event, NOW)
+    world.requests.documents[document["_id"]] = {**document, "status": "confirmed"}
+    await PayoutHandler(Collection.INVALID_MINT, world.context).handle(document["_id"])
+    entropy = return_entropy("localnet", event.tx_hash, 0, 0)
+    wanted = ReturnTx(world.bridge.vault, POCKET_USER, 1_000_000 - FEE, FEE, event.tx_hash, entropy, "localnet")
+    own = (await world.pocket_keys[0].sign(wanted.sign_bytes)).hex()
+    assert own in str(world.requests.updates[0].pipeline)
+
+
+async def test_a_submitted_return_is_posted_again_the_same_bytes_once_two_heads_went_by(world: World) -> None:
+    event = burn(5)
+    ready(world, event)
+    raw, fields = await complete(world, event)
+    one = handler(world)
+    document_id = put(world, event, status="submitted", **fields)
+    result = await one.handle(document_id)
+    assert isinstance(result, Wait)
+    assert result.reason is WaitReason.RETURN_PENDING
+    assert world.pocket.submitted == []
+    world.heads.heights["pocket"] += 2
+    await one.handle(document_id)
+    assert world.pocket.submitted == [raw]
+    assert world.requests.updates == []
+
+
+async def test_what_a_quorum_objects_to_fails_although_this_validator_objected_itself(world: World) -> None:
+    event = burn(5, amount=FEE)
+    ready(world, event)
+    key = burn_key(world.bridge, event.tx_hash, 0)
+    digest = objection_digest(world.bridge, Collection.BURN, key, "not_above_fee")
+    said = [
+        {"signer": one.address, "code": "not_above_fee", "reason": "", "signature": "0x" + (await one.sign(digest)).hex()}
+        for one in world.keys
+    ]
+    await handled(world, event, status="confirmed")
+    await handled(world, event, status="confirmed", objections=said[:1])
+    assert kinds(world) == ["object"], "one objection is not enough"
+    await handled(world, event, status="confirmed", objections=said)
+    assert kinds(world) == ["object", "fail"]
+
+
+async def test_a_repair_that_lost_the_race_is_not_counted(world: World) -> None:
+    event = burn(5)
+    ready(world, event)
+    world.requests.applies = False
+    await handled(world, event, amount="7")
+    assert world.ledger.repairs(f"burn:{burn_key(world.bridge, event.tx_hash, 0)}") == 0
+    world.requests.applies = True
+    await handled(world, event, amount="7")
+    assert world.ledger.repairs(f"burn:{burn_key(world.bridge, event.tx_hash, 0)}") == 1

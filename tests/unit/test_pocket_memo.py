@@ -1,0 +1,136 @@
+"""The memo decides between mint and refund: every kind of malformed text, with the verdict that Go would give."""
+
+import pytest
+
+from reactor.chains.pocket.memo import MAX_DEPTH, Memo, MemoError, MemoFault, parse_memo
+
+pytestmark = pytest.mark.unit
+
+LOWER = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"
+CHECKSUM = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+VALID = Memo(LOWER, CHECKSUM, "1")
+A = f'"address":"{LOWER}"'
+C = '"chain_id":"1"'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"{{{A},{C}}}", id="canonical"),
+        pytest.param(f'{{"address":"{CHECKSUM}",{C}}}', id="checksummed"),
+        pytest.param(f'{{"address":"{LOWER[:2] + LOWER[2:].upper()}",{C}}}', id="upper case"),
+        pytest.param(f'{{"address":"0X{LOWER[2:]}",{C}}}', id="upper case X"),
+        pytest.param(f" {{ {A} ,\t{C}\r\n}} \n", id="whitespace"),
+        pytest.param(f"{{{C},{A}}}", id="other order"),
+        pytest.param(f'{{"ADDRESS":"{LOWER}","Chain_ID":"1"}}', id="keys in any case"),
+        pytest.param(f'{{"addre\u017f\u017f":"{LOWER}",{C}}}', id="long s folds to s"),
+        pytest.param(f'{{"\\u0061ddress":"{LOWER}",{C}}}', id="escaped key"),
+        pytest.param(f'{{"address":"\\u0030x{LOWER[2:]}",{C}}}', id="escaped value"),
+        pytest.param(f'{{{A},"chain_id":"0001"}}', id="leading zeros"),
+        pytest.param(f'{{{A},"chain_id":"+1"}}', id="plus sign"),
+        pytest.param(f'{{"address":"x",{A},{C}}}', id="the last of duplicates wins"),
+        pytest.param(f'{{{A},{C},"address":null}}', id="null changes nothing"),
+        pytest.param(f'{{{A},{C},"more":[1,-0.5e+3,{{"address":1}},true,false,null,[]],"x":{{}}}}', id="unknown keys"),
+        pytest.param(f'{{{A},{C},"\\ud800":"\\udc00\\ud83d\\ude00"}}', id="surrogates"),
+        pytest.param(f'{{{A},{C},"d":{"[" * (MAX_DEPTH - 1)}{"]" * (MAX_DEPTH - 1)}}}', id="as deep as Go goes"),
+    ],
+)
+def test_valid(text: str) -> None:
+    assert parse_memo(text, "1") == VALID
+    assert parse_memo(text.encode("utf-8"), "1") == VALID
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", MemoFault.NOT_JSON),
+        ("hello", MemoFault.NOT_JSON),
+        (LOWER, MemoFault.NOT_JSON),
+        (f"{{{A},{C}", MemoFault.NOT_JSON),
+        (f"{{{A},{C}}}x", MemoFault.NOT_JSON),
+        (f"{{{A},{C}}}{{}}", MemoFault.NOT_JSON),
+        (f"{{{A},{C},}}", MemoFault.NOT_JSON),
+        (f"{{{A} {C}}}", MemoFault.NOT_JSON),
+        (f"{{,{A},{C}}}", MemoFault.NOT_JSON),
+        ("{'address':'x'}", MemoFault.NOT_JSON),
+        ('{address:"x"}', MemoFault.NOT_JSON),
+        ('{"address"}', MemoFault.NOT_JSON),
+        ('{"address":}', MemoFault.NOT_JSON),
+        (f'{{{A},{C},"x":[1,]}}', MemoFault.NOT_JSON),
+        (f'{{{A},{C},"x":[1}}}}', MemoFault.NOT_JSON),
+        (f'{{{A},{C},"x":NaN}}', MemoFault.NOT_JSON),
+        (f'{{{A},{C},"x":Infinity}}', MemoFault.NOT_JSON),
+        (f'{{{A},{C},"x":01}}', MemoFault.NOT_JSON),
+        (f'{{{A},{C},"x":+1}}', MemoFault.NOT_JSON),
+        (f'{{{A},{C},"x":1.}}', MemoFault.NOT_JSON),
+        (f'{{{A},{C},"x":.5}}', MemoFault.NOT_JSON),
+        (f'{{{A},{C},"x":tru}}', MemoFault.NOT_JSON),
+        (f'{{{A},{C},"x":"\n"}}', MemoFault.NOT_JSON),
+        (f'{{{A},{C},"x":"\\x41"}}', MemoFault.NOT_JSON),
+        (f'{{{A},{C},"x":"\\u12g4"}}', MemoFault.NOT_JSON),
+        (f'{{{A},{C},"x":"open}}', MemoFault.NOT_JSON),
+        (f"\ufeff{{{A},{C}}}", MemoFault.NOT_JSON),
+        (f"\u00a0{{{A},{C}}}", MemoFault.NOT_JSON),
+        (f"{{{A},{C}}}\0", MemoFault.NOT_JSON),
+        (f"/**/{{{A},{C}}}", MemoFault.NOT_JSON),
+        ("[" * 200_000, MemoFault.TOO_DEEP),
+        ('{"a":' * 200_000, MemoFault.TOO_DEEP),
+        (f'{{{A},{C},"d":{"[" * MAX_DEPTH}{"]" * MAX_DEPTH}}}', MemoFault.TOO_DEEP),
+        ("[]", MemoFault.WRONG_TYPE),
+        ('"text"', MemoFault.WRONG_TYPE),
+        ("1", MemoFault.WRONG_TYPE),
+        ("true", MemoFault.WRONG_TYPE),
+        (f'{{{A},"chain_id":1}}', MemoFault.WRONG_TYPE),
+        (f'{{{A},"chain_id":1,{C}}}', MemoFault.WRONG_TYPE),
+        (f'{{{A},{C},"CHAIN_ID":true}}', MemoFault.WRONG_TYPE),
+        (f'{{"address":{{}},{C}}}', MemoFault.WRONG_TYPE),
+        (f'{{"address":["{LOWER}"],{C}}}', MemoFault.WRONG_TYPE),
+        ("null", MemoFault.ADDRESS),
+        ("{}", MemoFault.ADDRESS),
+        (f"{{{C}}}", MemoFault.ADDRESS),
+        (f'{{"address":null,{C}}}', MemoFault.ADDRESS),
+        (f'{{{A},{C},"address":""}}', MemoFault.ADDRESS),
+        (f'{{"address":"{LOWER[2:]}",{C}}}', MemoFault.ADDRESS),
+        (f'{{"address":"{LOWER} ",{C}}}', MemoFault.ADDRESS),
+        (f'{{"address":"{LOWER}\\n",{C}}}', MemoFault.ADDRESS),
+        (f'{{"address":"{LOWER[:-1]}",{C}}}', MemoFault.ADDRESS),
+        (f'{{"address":"{LOWER}0",{C}}}', MemoFault.ADDRESS),
+        (f'{{"address":"{LOWER[:-1]}g",{C}}}', MemoFault.ADDRESS),
+        (f'{{"address":"{LOWER[:-1]}\u0661",{C}}}', MemoFault.ADDRESS),
+        (f'{{"address ":"{LOWER}",{C}}}', MemoFault.ADDRESS),
+        (f'{{"address":"0x{"0" * 40}",{C}}}', MemoFault.ZERO_ADDRESS),
+        (f"{{{A}}}", MemoFault.CHAIN_ID),
+        (f'{{{A},"chain_id":""}}', MemoFault.CHAIN_ID),
+        (f'{{{A},"chain_id":" 1"}}', MemoFault.CHAIN_ID),
+        (f'{{{A},"chain_id":"0x1"}}', MemoFault.CHAIN_ID),
+        (f'{{{A},"chain_id":"1.0"}}', MemoFault.CHAIN_ID),
+        (f'{{{A},"chain_id":"1_0"}}', MemoFault.CHAIN_ID),
+        (f'{{{A},"chain_id":"\u0661"}}', MemoFault.CHAIN_ID),
+        (f'{{{A},"chain-id":"1"}}', MemoFault.CHAIN_ID),
+        (f'{{{A},"cha\u0131n_id":"1"}}', MemoFault.CHAIN_ID),
+        (f'{{{A},"chain_id":"-1"}}', MemoFault.OTHER_CHAIN),
+        (f'{{{A},"chain_id":"2"}}', MemoFault.OTHER_CHAIN),
+        (f'{{{A},"chain_id":"10"}}', MemoFault.OTHER_CHAIN),
+        (f'{{{A},"chain_id":"{"9" * 100_000}"}}', MemoFault.OTHER_CHAIN),
+    ],
+)
+def test_invalid(text: str, fault: MemoFault) -> None:
+    found = parse_memo(text, "1")
+    assert isinstance(found, MemoError)
+    assert found.fault is fault
+    assert 0 < len(found.text) < 400
+    assert parse_memo(text.encode("utf-8"), "1") == found
+
+
+def test_invalid_utf8_counts_inside_strings_only_as_another_character() -> None:
+    assert parse_memo(f'{{{A},{C},"x":"'.encode() + b'\xff"}', "1") == VALID
+    bad = parse_memo(b"\xff" + f"{{{A},{C}}}".encode(), "1")
+    assert isinstance(bad, MemoError)
+    assert bad.fault is MemoFault.NOT_JSON
+
+
+def test_the_configured_chain_id_is_what_is_kept() -> None:
+    assert parse_memo(f'{{{A},"chain_id":"0031337"}}', "31337") == Memo(LOWER, CHECKSUM, "31337")
+    assert isinstance(parse_memo(f"{{{A},{C}}}", "31337"), MemoError)
+    with pytest.raises(ValueError, match="configured chain id"):
+        parse_memo(f"{{{A},{C}}}", "main")

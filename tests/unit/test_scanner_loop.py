@@ -1,0 +1,236 @@
+"""The scanning loop over a chain in memory and a real ledger: windows, the cursor, reorganisations, nodes that lag or lie."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo.errors import AutoReconnect
+
+from reactor.documents.events import BlockRef, Burn, Event, Minted
+from reactor.documents.statuses import Collection
+from reactor.state.holds import SIGNING
+from reactor.state.rows import EventKind
+from reactor.state.windows import WindowResult
+from scanners.loop import ChainScanner, Reading, View
+from tests.unit.handler_world import NOW, World, block, burn, make_world, minted
+
+pytestmark = pytest.mark.unit
+
+
+class FakeChain:
+    """Ethereum as one node shows it. `most`: blocks in a window; `shown`: up to where it can show anything."""
+
+    name = "ethereum"
+    kinds = (EventKind.BURN, EventKind.MINTED)
+    start = 1
+
+    def __init__(self, *events: Event) -> None:
+        self.events = list(events)
+        self.heads: list[View] = []
+        self.most = 1000
+        self.shown = 10**9
+        self.windows: list[tuple[int, int]] = []
+
+    async def view(self) -> View:
+        return self.heads.pop(0)
+
+    async def read(self, first: int, last: int, final: int) -> Reading:
+        last = min(last, first + self.most - 1, self.shown)
+        self.windows.append((first, last))
+        if last < first:
+            return Reading(first - 1, {}, None)
+        inside = [event for event in self.events if first <= event.height <= last]
+        rest = min(final, last)
+        return Reading(
+            last,
+            {
+                EventKind.BURN: [event for event in inside if isinstance(event, Burn)],
+                EventKind.MINTED: [event for event in inside if isinstance(event, Minted)],
+            },
+            block(rest, "ethereum") if rest >= first else None,
+        )
+
+
+class Inserts:
+    """The collections: keeps what was inserted, or is not there."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[Collection, Any]] = []
+        self.down = False
+
+    async def __call__(self, collection: Collection, rows: Sequence[Mapping[str, Any]]) -> None:
+        if self.down:
+            raise AutoReconnect("no primary")
+        self.rows += [(collection, row["_id"]) for row in rows]
+
+
+class Bench:
+    def __init__(self, world: World, *events: Event, observe: bool = False) -> None:
+        self.world, self.chain, self.inserts = world, FakeChain(*events), Inserts()
+        self.rung: list[WindowResult] = []
+        self.scanner = ChainScanner(
+            self.chain,
+            world.bridge,
+            world.ledger,
+            world.journal,
+            self.inserts,
+            self.rung.append,
+            lambda: NOW,
+            interval=0.0,
+            observe=observe,
+        )
+
+    def cursor(self, kind: EventKind = EventKind.BURN) -> int | None:
+        cursor = self.world.ledger.cursor(kind)
+        return cursor.height if cursor else None
+
+    def collections(self) -> list[str]:
+        return [collection.value for collection, _ in self.inserts.rows]
+
+    def rings(self, what: str) -> list[Event]:
+        return [event for result in self.rung for event in getattr(result, what)]
+
+
+@pytest.fixture
+def world(tmp_path: Path):
+    world = make_world(tmp_path)
+    yield world
+    world.close()
+
+
+async def test_reads_from_the_start_block_and_rests_at_the_last_final_one(world: World) -> None:
+    bench = Bench(world, burn(3), minted(4, 1), burn(9))
+    assert await bench.scanner.scan(View(10, 6))
+    assert bench.chain.windows == [(1, 10)]
+    assert (bench.cursor(), bench.cursor(EventKind.MINTED)) == (6, 6)
+    assert sorted(bench.collections()) == ["burn", "burn", "minted"]
+    assert world.ledger.burn(burn(3).tx_hash, 0).final  # type: ignore[union-attr]
+    assert not world.ledger.burn(burn(9).tx_hash, 0).final  # type: ignore[union-attr]
+    cursor = world.ledger.cursor(EventKind.BURN)
+    assert cursor is not None
+    assert (cursor.hash, cursor.time) == (block(6, "ethereum").hash, block(6, "ethereum").time)
+
+
+async def test_what_is_not_final_is_read_again_and_inserted_once(world: World) -> None:
+    bench = Bench(world, burn(9))
+    await bench.scanner.scan(View(10, 6))
+    await bench.scanner.scan(View(12, 8))
+    assert bench.chain.windows == [(1, 10), (7, 12)]
+    assert bench.collections() == ["burn"]
+    await bench.scanner.scan(View(13, 9))
+    assert bench.rings("final") == [burn(9)]
+    assert bench.collections() == ["burn"]
+
+
+async def test_a_long_way_is_read_in_windows_and_each_is_kept_as_it_comes(world: World) -> None:
+    bench = Bench(world, burn(3), burn(9))
+    bench.chain.most = 4
+    await bench.scanner.scan(View(10, 8))
+    assert bench.chain.windows == [(1, 4), (5, 8), (9, 10)]
+    assert bench.cursor() == 8
+    assert len(bench.rings("new")) == 2
+
+
+async def test_a_node_that_cannot_show_the_head_yet_is_asked_again_from_there(world: World) -> None:
+    bench = Bench(world, burn(9))
+    bench.chain.shown = 5
+    assert not await bench.scanner.scan(View(10, 8))
+    assert bench.cursor() == 5
+    assert bench.rings("new") == []
+    bench.chain.shown = 10
+    assert await bench.scanner.scan(View(10, 8))
+    assert bench.chain.windows[-1] == (6, 10)
+    assert bench.rings("new") == [burn(9)]
+
+
+async def test_a_node_that_is_behind_takes_nothing_back(world: World) -> None:
+    bench = Bench(world, burn(3), burn(9))
+    await bench.scanner.scan(View(10, 6))
+    assert await bench.scanner.scan(View(4, 1))
+    assert await bench.scanner.scan(View(8, 4))
+    assert bench.cursor() == 6
+    assert bench.rings("vanished") == []
+    assert world.ledger.burn(burn(3).tx_hash, 0).final  # type: ignore[union-attr]
+    assert world.ledger.burn(burn(9).tx_hash, 0) is not None
+
+
+async def test_a_burn_that_a_reorganisation_takes_vanishes_and_rings(world: World) -> None:
+    bench = Bench(world, burn(9))
+    await bench.scanner.scan(View(10, 6))
+    bench.chain.events.clear()
+    await bench.scanner.scan(View(11, 7))
+    assert bench.rings("vanished") == [burn(9)]
+    assert world.ledger.burn(burn(9).tx_hash, 0) is None
+    assert world.journal.holds() == []
+
+
+async def test_a_burn_that_is_mined_again_elsewhere_is_changed_not_doubled(world: World) -> None:
+    bench = Bench(world, burn(9))
+    await bench.scanner.scan(View(10, 6))
+    moved = replace(burn(9), block=BlockRef(11, "0x" + "ab" * 32, 5), log_index=4)
+    bench.chain.events = [moved]
+    await bench.scanner.scan(View(12, 8))
+    assert world.ledger.burn(burn(9).tx_hash, 0).event == moved  # type: ignore[union-attr]
+    assert len(world.ledger.burns_of_tx(burn(9).tx_hash)) == 1
+    assert len({row for _, row in bench.inserts.rows}) == 1
+
+
+@pytest.mark.parametrize("shown", [[], [replace(burn(3), amount=5)]])
+async def test_a_final_event_that_changes_stops_signing_and_the_other_kind_is_still_read(
+    world: World, shown: list[Event]
+) -> None:
+    bench = Bench(world, burn(3))
+    await bench.scanner.scan(View(10, 6))
+    bench.chain.start = 1
+    with world.ledger._db.transaction() as connection:
+        connection.execute("DELETE FROM cursors")
+    bench.chain.events = [*shown, minted(8, 1)]
+    await bench.scanner.scan(View(12, 8))
+    await bench.scanner.scan(View(13, 9))
+    assert [(hold.scope, hold.reason) for hold in world.journal.holds()] == [(SIGNING, "deep_reorg")]
+    assert world.ledger.burn(burn(3).tx_hash, 0).event == burn(3)  # type: ignore[union-attr]
+    assert [seen.event for seen in world.ledger.minted(minted(8, 1).recipient, 1)] == [minted(8, 1)]
+    assert bench.cursor(EventKind.MINTED) == 9
+
+
+async def test_without_mongo_nothing_is_lost(world: World) -> None:
+    bench = Bench(world, burn(3), minted(4, 1))
+    bench.inserts.down = True
+    assert await bench.scanner.scan(View(10, 6))
+    assert bench.inserts.rows == []
+    assert bench.rings("new") == [burn(3), minted(4, 1)]
+    assert [seen.event for seen in world.ledger.unsettled(EventKind.BURN, 10)] == [burn(3)]
+    assert bench.cursor() == 6
+
+
+async def test_an_observer_reads_and_rings_and_inserts_nothing(world: World) -> None:
+    bench = Bench(world, burn(3), observe=True)
+    await bench.scanner.scan(View(10, 6))
+    assert bench.inserts.rows == []
+    assert bench.rings("new") == [burn(3)]
+
+
+async def test_a_head_is_told_after_its_blocks_were_read_and_the_same_one_not_twice(world: World) -> None:
+    bench = Bench(world, burn(3), burn(11))
+    bench.chain.heads = [View(10, 6), View(10, 6), View(12, 8)]
+    heads = bench.scanner.heads()
+    assert await anext(heads) == 10
+    assert bench.rings("new") == [burn(3)]
+    assert await anext(heads) == 12
+    assert bench.rings("new") == [burn(3), burn(11)]
+    assert bench.chain.windows == [(1, 10), (7, 12)]
+    await heads.aclose()
+
+
+async def test_a_head_that_was_not_read_up_to_is_read_again_at_the_same_height(world: World) -> None:
+    bench = Bench(world, burn(9))
+    bench.chain.heads = [View(10, 6)] * 2
+    bench.chain.shown = 5
+    heads = bench.scanner.heads()
+    assert await anext(heads) == 10
+    bench.chain.shown = 10
+    assert await anext(heads) == 10
+    assert bench.rings("new") == [burn(9)]
+    await heads.aclose()

@@ -1,0 +1,169 @@
+"""The two chains as the scanning loop sees them: windows that adapt, nodes that are behind, where the cursor rests."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from reactor.chains.errors import NotFound
+from reactor.chains.ethereum.types import Head, HeadView
+from reactor.chains.ethereum.types import Window as EthereumWindow
+from reactor.chains.pocket import PocketBlock, Window, WindowNotReady, WindowTooLarge
+from reactor.documents.events import BlockRef
+from reactor.state.rows import EventKind
+from scanners.ethereum import WatchedEthereum
+from scanners.loop import View
+from scanners.pocket import WatchedPocket
+from tests.unit.test_documents_classification import BRIDGE, VAULT
+from tests.unit.test_scanner_translations import TX
+
+pytestmark = pytest.mark.unit
+
+
+class FakePocketChain:
+    """A Pocket node that refuses windows of more than `most` blocks and shows nothing above `indexed`."""
+
+    def __init__(self) -> None:
+        self.height, self.indexed, self.most = 100, 100, 10**6
+        self.received: tuple[Any, ...] = ()
+        self.asked: list[tuple[int, int]] = []
+        self.blocks: list[int] = []
+
+    async def head(self) -> Any:
+        return SimpleNamespace(height=self.height)
+
+    async def block(self, height: int) -> PocketBlock:
+        self.blocks.append(height)
+        return header(height)
+
+    async def window(self, address: str, first: int, last: int) -> Window:
+        assert address == VAULT
+        self.asked.append((first, last))
+        if last - first + 1 > self.most:
+            raise WindowTooLarge("node", "accounttxs", "too many pages")
+        if first > self.indexed:
+            raise WindowNotReady("node", "accounttxs", "behind", self.indexed)
+        last = min(last, self.indexed)
+        inside = tuple(tx for tx in self.received if first <= tx.height <= last)
+        return Window(address, first, last, inside, (), header(last), self.height, "node")
+
+
+def header(height: int) -> PocketBlock:
+    return PocketBlock(height, f"{height:064x}", datetime.fromtimestamp(60 * height, UTC), "localnet", "node")
+
+
+def reference(height: int) -> BlockRef:
+    return BlockRef(height, f"{height:064x}", 60 * height)
+
+
+@pytest.fixture
+def chain() -> FakePocketChain:
+    return FakePocketChain()
+
+
+def pocket(chain: Any) -> WatchedPocket:
+    return WatchedPocket(chain, BRIDGE, confirmations=4)
+
+
+async def test_pocket_finality_is_a_number_of_confirmations_and_never_negative(chain: FakePocketChain) -> None:
+    assert await pocket(chain).view() == View(100, 96)
+    chain.height = 3
+    assert await pocket(chain).view() == View(3, 0)
+
+
+async def test_pocket_window_holds_deposits_with_their_blocks_and_rests_at_the_final_one(chain: FakePocketChain) -> None:
+    chain.received = (replace(TX, height=95), replace(TX, height=99, hash="cd" * 32), replace(TX, height=98, from_address=VAULT))
+    reading = await pocket(chain).read(90, 100, 96)
+    assert [event.block for event in reading.events[EventKind.DEPOSIT]] == [reference(95), reference(99)]
+    assert reading.events[EventKind.RETURNED] == []
+    assert (reading.last, reading.rest) == (100, reference(96))
+
+
+async def test_final_headers_are_asked_for_once_and_others_again(chain: FakePocketChain) -> None:
+    watched = pocket(chain)
+    chain.received = (replace(TX, height=95), replace(TX, height=99, hash="cd" * 32))
+    for _ in range(2):
+        await watched.read(90, 100, 96)
+    assert (chain.blocks.count(95), chain.blocks.count(96), chain.blocks.count(99)) == (1, 1, 2)
+
+
+async def test_where_nothing_of_the_window_is_final_the_cursor_does_not_move(chain: FakePocketChain) -> None:
+    assert (await pocket(chain).read(97, 100, 96)).rest is None
+
+
+async def test_a_node_that_is_not_ready_read_nothing(chain: FakePocketChain) -> None:
+    chain.indexed = 96
+    reading = await pocket(chain).read(97, 100, 96)
+    assert (reading.last, reading.rest) == (96, None)
+
+
+async def test_windows_shrink_to_what_the_node_bears_and_grow_again(chain: FakePocketChain) -> None:
+    watched = pocket(chain)
+    chain.most = 10
+    reading = await watched.read(1, 100, 96)
+    assert chain.asked == [(1, 100), (1, 50), (1, 25), (1, 12), (1, 6)]
+    assert (reading.last, reading.rest) == (6, reference(6))
+    chain.most = 10**6
+    assert (await watched.read(7, 100, 96)).last == 18
+    assert (await watched.read(19, 100, 96)).last == 42
+
+
+async def test_a_single_block_that_is_too_large_is_an_error_not_a_loop(chain: FakePocketChain) -> None:
+    chain.most = 0
+    with pytest.raises(WindowTooLarge):
+        await pocket(chain).read(1, 100, 96)
+
+
+class FakeEthereumChain:
+    """An Ethereum node: heads and empty windows."""
+
+    def __init__(self, final: int | None) -> None:
+        self.final = final
+        self.behind = False
+        self.asked: list[int] = []
+
+    async def view(self) -> HeadView:
+        return HeadView(head(100), None if self.final is None else head(self.final), "node")
+
+    async def window(self, first: int, last: int) -> EthereumWindow:
+        if self.behind:
+            raise NotFound("no such block")
+        return EthereumWindow(first, last, (), (), head(last), "node")
+
+    async def header(self, number: int) -> Head:
+        self.asked.append(number)
+        return head(number)
+
+
+def head(number: int) -> Head:
+    return Head(number, f"0x{number:064x}", f"0x{number - 1:064x}", 12 * number)
+
+
+@pytest.mark.parametrize(("final", "rest", "asked"), [(96, 96, []), (100, 100, []), (None, None, [])])
+async def test_ethereum_rests_at_the_final_block_of_the_view(final: int | None, rest: int | None, asked: list[int]) -> None:
+    chain = FakeEthereumChain(final)
+    watched = WatchedEthereum(chain, BRIDGE)  # type: ignore[arg-type]
+    view = await watched.view()
+    assert view == View(100, final or 0)
+    reading = await watched.read(90, 100, view.final)
+    assert (reading.last, reading.rest) == (100, rest and BlockRef(rest, f"0x{rest:064x}", 12 * rest))
+    assert chain.asked == asked
+
+
+async def test_ethereum_asks_for_a_header_only_where_it_has_none() -> None:
+    chain = FakeEthereumChain(96)
+    watched = WatchedEthereum(chain, BRIDGE)  # type: ignore[arg-type]
+    await watched.view()
+    assert (await watched.read(50, 60, 96)).rest == BlockRef(60, f"0x{60:064x}", 720)
+    assert chain.asked == []
+    assert (await watched.read(50, 100, 95)).rest == BlockRef(95, f"0x{95:064x}", 1140)
+    assert chain.asked == [95]
+
+
+async def test_an_ethereum_node_behind_the_one_that_told_the_head_read_nothing() -> None:
+    chain = FakeEthereumChain(96)
+    chain.behind = True
+    reading = await WatchedEthereum(chain, BRIDGE).read(90, 100, 96)  # type: ignore[arg-type]
+    assert (reading.last, reading.rest) == (89, None)

@@ -1,0 +1,323 @@
+"""Loading: what wins over what, every fault at once, and no secret in any fault."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from reactor.settings import SettingsError, load_settings, settings_fields
+
+pytestmark = pytest.mark.unit
+
+KEYS = [
+    "eb0cf2a891382677f03c1b080ec270c693dda7a4c3ee4bcac259ad47c5fe0743",
+    "ec69e25c0f2d79e252c1fe0eb8ae07c3a3d8ff7bd616d736f2ded2e9167488b2",
+]
+PRIVATE = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+TOML = f"""
+[mongo]
+uri = "mongodb://user:hunter2@localhost:27017/?replicaSet=rs"
+
+[ethereum]
+rpc_urls = ["https://rpc.example/v3/0123456789abcdef0123"]
+chain_id = 1
+wrapped_pocket_address = "0x67F4C72a50f8Df6487720261E188F2abE83F57D7"
+mint_controller_address = "0x0d006D9e862B362180eb602e5973Fd1fdb6f78dd"
+start_block = 18275606
+burn_fee = 10000
+validator_addresses = ["0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"]
+
+[pocket]
+rpc_urls = ["http://127.0.0.1:8081"]
+chain_id = "mainnet"
+start_height = 100
+multisig_public_keys = {json.dumps(KEYS)}
+vault_address = "2EB054616797DE8565506333AFB334655E7774ED"
+tx_fee = 10000
+max_mint = 1000000000
+
+[state]
+directory = "state"
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def do(text=TOML, *changes):
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / "validator.toml"
+        path.write_text(text)
+        return path
+
+    return do
+
+
+def faults(path, environ=None):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path, environ or {})
+    found = {fault.field or fault.env: fault for fault in caught.value.faults}
+    for fault in caught.value.faults:
+        assert fault.remedy
+        assert str(fault) in str(caught.value)
+    return found
+
+
+def test_a_file_alone_is_enough(write, tmp_path):
+    settings = load_settings(write(), {})
+    assert settings.ethereum.wrapped_pocket_address == "0x67f4c72a50f8df6487720261e188f2abe83f57d7"
+    assert settings.pocket.vault_address == "2eb054616797de8565506333afb334655e7774ed"
+    assert settings.pocket.multisig_public_keys == tuple(KEYS)
+    assert settings.mongo.collections.mint == "mint"
+    assert settings.ethereum.finality == "finalized"
+    assert settings.state.directory == tmp_path / "state"
+    assert settings.ethereum.key is None
+
+
+def test_the_environment_alone_is_enough(write):
+    file = load_settings(write(), {})
+    environ = {
+        "MONGODB_URI": "mongodb://localhost",
+        "REACTOR_ETHEREUM__RPC_URLS": "http://a:1, http://b:2",
+        "REACTOR_ETHEREUM__CHAIN_ID": "1",
+        "REACTOR_ETHEREUM__WRAPPED_POCKET_ADDRESS": file.ethereum.wrapped_pocket_address,
+        "REACTOR_ETHEREUM__MINT_CONTROLLER_ADDRESS": file.ethereum.mint_controller_address,
+        "REACTOR_ETHEREUM__START_BLOCK": "18275606",
+        "REACTOR_ETHEREUM__BURN_FEE": '[{"from_block": 1, "amount": "10000"}]',
+        "REACTOR_ETHEREUM__VALIDATOR_ADDRESSES": "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
+        "REACTOR_POCKET__RPC_URLS": '["http://c:3"]',
+        "REACTOR_POCKET__CHAIN_ID": "mainnet",
+        "REACTOR_POCKET__START_HEIGHT": "100",
+        "REACTOR_POCKET__MULTISIG_PUBLIC_KEYS": "\n".join(KEYS),
+        "REACTOR_POCKET__VAULT_ADDRESS": file.pocket.vault_address,
+        "REACTOR_POCKET__TX_FEE": "10000",
+        "REACTOR_POCKET__MAX_MINT": "1000000000",
+        "REACTOR_STATE__DIRECTORY": "state",
+        "REACTOR_MONGO__COLLECTIONS__MINT": "mints",
+        "REACTOR_LOG__LEVEL": "debug",
+        "REACTOR_ENGINE__SWEEP_INTERVAL_S": "0.5",
+        "REACTOR_DEV_ANYTHING": "for tools",
+        "UNRELATED": "x",
+    }
+    settings = load_settings(None, environ)
+    assert settings.ethereum.rpc_urls == ("http://a:1", "http://b:2")
+    assert settings.pocket.rpc_urls == ("http://c:3",)
+    assert settings.mongo.uri.get_secret_value() == "mongodb://localhost"
+    assert settings.mongo.collections.mint == "mints"
+    assert settings.log.level == "DEBUG"
+    assert settings.engine.sweep_interval_s == 0.5
+    assert settings.state.directory == Path("state")
+    assert settings.identity_hash() == file.identity_hash()
+
+
+def test_the_environment_wins_value_by_value_and_empty_is_not_set(write):
+    environ = {"REACTOR_ETHEREUM__CHAIN_ID": "5", "REACTOR_POCKET__CHAIN_ID": " ", "MONGODB_URI": ""}
+    settings = load_settings(write(), environ)
+    assert settings.ethereum.chain_id == 5
+    assert settings.pocket.chain_id == "mainnet"
+    assert "hunter2" in settings.mongo.uri.get_secret_value()
+
+
+@pytest.mark.parametrize(
+    ("environ", "uri"),
+    [
+        ({"MONGODB_URI": "mongodb://short"}, "mongodb://short"),
+        ({"REACTOR_MONGO__URI": "mongodb://long", "MONGODB_URI": "mongodb://short"}, "mongodb://long"),
+    ],
+)
+def test_both_names_of_the_mongo_uri(write, environ, uri):
+    assert load_settings(write(), environ).mongo.uri.get_secret_value() == uri
+
+
+def test_which_file_is_read(write, tmp_path):
+    path = write()
+    assert load_settings(None, {"REACTOR_CONFIG": str(path)}).ethereum.chain_id == 1
+    assert "ethereum" in faults(None, {})
+    path.rename(tmp_path / "reactor.toml")
+    assert load_settings(None, {}).ethereum.chain_id == 1
+    assert "cannot be read" in faults(None, {"REACTOR_CONFIG": str(path)})["REACTOR_CONFIG"].problem
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"[mongo\n", "not TOML"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"#" * 2_000_000, "too large"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_fault(tmp_path, content, problem):
+    path = tmp_path / "x.toml"
+    path.write_bytes(content)
+    found = faults(path)
+    assert list(found) == ["REACTOR_CONFIG"]
+    assert problem in found["REACTOR_CONFIG"].problem
+
+
+def test_a_file_that_cannot_be_read_hides_no_fault_of_the_environment(tmp_path):
+    found = faults(tmp_path / "none.toml", {"REACTOR_LOG__FORMAT": "xml", "REACTOR_TYPO": "x"})
+    assert set(found) == {"REACTOR_CONFIG", "log.format", "REACTOR_TYPO"}
+
+
+def test_nothing_at_all_lists_every_required_section():
+    found = faults(Path("/dev/null"))
+    assert set(found) == {"mongo", "ethereum", "pocket", "state"}
+    assert "wrapped_pocket_address" in found["ethereum"].remedy
+
+
+def test_every_fault_is_listed_at_once_with_both_names(write):
+    path = write(
+        TOML,
+        ("chain_id = 1\n", "chain_id = 0\n"),
+        ("start_block = 18275606", "start_block = 0"),
+        ("start_height = 100\n", ""),
+        ("F57D7", "F57D8"),
+        ("tx_fee = 10000", "tx_fe = 10000"),
+        ('directory = "state"', "directory = 5"),
+    )
+    environ = {"REACTOR_MONGO__TIMEOUT_MS": "soon", "REACTOR_ETHERUM__CHAIN_ID": "1"}
+    found = faults(path, environ)
+    assert set(found) == {
+        "ethereum.chain_id",
+        "ethereum.start_block",
+        "ethereum.wrapped_pocket_address",
+        "pocket.start_height",
+        "pocket.tx_fe",
+        "pocket.tx_fee",
+        "state.directory",
+        "mongo.timeout_ms",
+        "REACTOR_ETHERUM__CHAIN_ID",
+    }
+    assert found["pocket.tx_fe"].remedy == "Did you mean tx_fee?"
+    assert found["REACTOR_ETHERUM__CHAIN_ID"].remedy == "Did you mean REACTOR_ETHEREUM__CHAIN_ID?"
+    assert found["ethereum.start_block"].env == "REACTOR_ETHEREUM__START_BLOCK"
+    assert "older events would be skipped" in found["ethereum.start_block"].remedy
+    assert found["mongo.timeout_ms"].env == "REACTOR_MONGO__TIMEOUT_MS"
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "hint"),
+    [
+        (("[state]", "[stat]"), "stat", "state"),
+        (("[state]", "[completely_else]"), "completely_else", "Remove it"),
+        (("[state]\n", '[state]\ndirectori = "x"\n'), "state.directori", "directory"),
+        (("[mongo]\n", '[mongo]\ncollections = {mints = "x"}\n'), "mongo.collections.mints", "mint"),
+    ],
+)
+def test_an_unknown_name_in_the_file_is_refused_with_the_nearest(write, change, field, hint):
+    found = faults(write(TOML, change))
+    assert found[field].problem == "is not a setting"
+    assert hint in found[field].remedy
+
+
+def test_a_section_that_is_none_is_named(write):
+    found = faults(write(TOML, ('[state]\ndirectory = "state"', "")), {})
+    assert set(found) == {"state"}
+    text = 'state = "x"\n' + TOML.replace('[state]\ndirectory = "state"', "")
+    assert "[state]" in faults(write(text))["state"].remedy
+
+
+def test_a_secret_may_come_from_a_file(write, tmp_path):
+    (tmp_path / "uri").write_text("mongodb://from-file\n")
+    (tmp_path / "pass").write_text(" spaces count \n")
+    (tmp_path / "urls").write_text("http://a:1\nhttp://b:2\n")
+    environ = {
+        "MONGODB_URI_FILE": str(tmp_path / "uri"),
+        "REACTOR_POCKET__KEY_PASSPHRASE_FILE": str(tmp_path / "pass"),
+        "REACTOR_ETHEREUM__RPC_URLS_FILE": str(tmp_path / "urls"),
+    }
+    settings = load_settings(write(), environ)
+    assert settings.mongo.uri.get_secret_value() == "mongodb://from-file"
+    assert settings.pocket.key_passphrase.get_secret_value() == " spaces count "
+    assert settings.ethereum.rpc_urls == ("http://a:1", "http://b:2")
+
+
+def test_the_file_may_name_secret_files_beside_itself(write, tmp_path):
+    (tmp_path / "pass").write_text("from a file")
+    path = write(TOML, ("[pocket]\n", '[pocket]\nkey = "keystore:///k"\nkey_passphrase_file = "pass"\n'))
+    settings = load_settings(path, {})
+    assert settings.pocket.key_passphrase.get_secret_value() == "from a file"
+    assert load_settings(path, {"REACTOR_POCKET__KEY_PASSPHRASE": "over"}).pocket.key_passphrase.get_secret_value() == "over"
+
+
+def test_faults_of_secret_files(write, tmp_path):
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    path = write(
+        TOML,
+        ("[pocket]\n", '[pocket]\nkey_passphrase_file = 5\nkey_file = "missing"\n'),
+        ("[ethereum]\n", '[ethereum]\nkey_passphrase = "a"\nkey_passphrase_file = "empty"\n'),
+    )
+    environ = {
+        "REACTOR_MONGO__URI_FILE": str(tmp_path / "empty"),
+        "REACTOR_ETHEREUM__KEY_FILE": str(tmp_path / "binary"),
+        "REACTOR_LOG__LEVEL_FILE": "x",
+    }
+    found = faults(path, environ)
+    assert set(found) == {
+        "pocket.key_passphrase_file",
+        "pocket.key_file",
+        "ethereum.key_passphrase_file",
+        "mongo.uri",
+        "ethereum.key",
+        "REACTOR_LOG__LEVEL_FILE",
+    }
+    both = {"REACTOR_MONGO__URI": "mongodb://a", "REACTOR_MONGO__URI_FILE": str(tmp_path / "empty")}
+    assert "stands beside" in faults(write(), both)["mongo.uri"].problem
+
+
+def test_no_fault_shows_a_secret(write):
+    path = write(
+        TOML,
+        ("mongodb://user:hunter2@", "postgres://user:hunter2@"),
+        ("https://rpc.example", "wss://rpc.example"),
+        ("[pocket]\n", f'[pocket]\nkey = "{PRIVATE}"\n'),
+        (KEYS[0], PRIVATE + PRIVATE),
+    )
+    environ = {
+        "REACTOR_ETHEREUM__KEY": f"env://{PRIVATE}",
+        "REACTOR_POCKET__KEY_PASSPHRAS": PRIVATE,
+        "REACTOR_ETHEREUM__KEY_PASSPHRASE": "x",
+    }
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path, environ)
+    shown = str(caught.value) + repr(caught.value) + repr(caught.value.faults)
+    assert {fault.field or fault.env for fault in caught.value.faults} == {
+        "mongo.uri",
+        "ethereum.rpc_urls[1]",
+        "ethereum.key",
+        "pocket.key",
+        "pocket.multisig_public_keys[1]",
+        "REACTOR_POCKET__KEY_PASSPHRAS",
+    }
+    for secret in ("hunter2", PRIVATE, PRIVATE[:16], "0123456789abcdef0123"):
+        assert secret not in shown
+    assert caught.value.__suppress_context__
+
+
+def test_a_variable_that_a_key_names_may_begin_like_ours(write):
+    environ = {"REACTOR_ETHEREUM__KEY": "env://REACTOR_ETH_KEY", "REACTOR_ETH_KEY": PRIVATE}
+    assert load_settings(write(), environ).ethereum.key == "env://REACTOR_ETH_KEY"
+    assert "REACTOR_ETH_KEY" in faults(write(), {"REACTOR_ETH_KEY": PRIVATE})
+    path = write(TOML, ("[pocket]\n", '[pocket]\nkey = "env://REACTOR_P"\n'))
+    assert load_settings(path, {"REACTOR_P": PRIVATE}).pocket.key == "env://REACTOR_P"
+
+
+def test_the_list_of_settings_is_whole_and_described():
+    listed = {field.path: field for field in settings_fields()}
+    assert listed["ethereum.start_block"].required
+    assert listed["mongo.collections.heartbeat"].env == "REACTOR_MONGO__COLLECTIONS__HEARTBEAT"
+    assert listed["log.level"].default == "INFO"
+    assert {path for path, field in listed.items() if field.secret} == {
+        "mongo.uri",
+        "ethereum.rpc_urls",
+        "ethereum.key",
+        "ethereum.key_passphrase",
+        "pocket.rpc_urls",
+        "pocket.key",
+        "pocket.key_passphrase",
+    }
+    assert all(field.description for field in listed.values())
