@@ -122,15 +122,16 @@ async def _tail(settings: Settings, wanted: Wanted, changes: Changes) -> None:
 
 
 async def _learn_threshold(settings: Settings, changes: Changes) -> None:
-    """How many sign a mint, for display; without an answer it is left out."""
+    """How many sign a mint, for display: asked until a node answers; before that the number is left out."""
     from reactor.chains.errors import ChainError
     from reactor.parts import ethereum_chain
 
-    try:
-        async with asyncio.timeout(_THRESHOLD_SECONDS), ethereum_chain(settings) as chain:
-            changes.threshold = (await chain.facts()).threshold
-    except (ChainError, TimeoutError):
-        return
+    while not changes.threshold:
+        try:
+            async with asyncio.timeout(_THRESHOLD_SECONDS), ethereum_chain(settings) as chain:
+                changes.threshold = (await chain.facts()).threshold
+        except (ChainError, TimeoutError):
+            await asyncio.sleep(_THRESHOLD_SECONDS)
 
 
 async def _follow(store: Store, wanted: Wanted, changes: Changes, first: asyncio.Task[None]) -> None:
@@ -152,7 +153,7 @@ async def _follow(store: Store, wanted: Wanted, changes: Changes, first: asyncio
                     async for event in _events(stream):
                         token = stream.resume_token
                         if event is not None:
-                            await first
+                            await asyncio.wait({first}, timeout=_THRESHOLD_SECONDS if not wanted.told else 0)
                             await _tell(store, wanted, changes, event)
                         if wanted.enough:
                             return

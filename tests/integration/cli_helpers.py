@@ -186,9 +186,12 @@ def new_contracts(net: Network) -> Deployment:
     return net.loop.run(deploy(net.anvil, net.validators))
 
 
+_started: list[subprocess.Popen[str]] = []
+
+
 def process(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
-    """The command as a process of its own."""
-    return subprocess.Popen(
+    """The command as a process of its own; `end_processes` ends it and closes its pipes."""
+    running = subprocess.Popen(
         [sys.executable, "-m", "reactor.cli.main", *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
@@ -196,6 +199,19 @@ def process(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]
         stderr=subprocess.PIPE,
         text=True,
     )
+    _started.append(running)
+    return running
+
+
+def end_processes() -> None:
+    """What a test started and did not end, because it failed: else its pipes are blamed on a later test."""
+    while _started:
+        running = _started.pop()
+        running.kill()
+        running.wait(60)
+        for pipe in (running.stdout, running.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 def heartbeat(settings: Settings, keys: Keys, **fields: Any) -> dict[str, Any]:

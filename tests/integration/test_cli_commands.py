@@ -3,6 +3,7 @@
 import asyncio
 import json
 import queue
+import re
 import signal
 import subprocess
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from bson import ObjectId
-from cli_helpers import heartbeat, network, process
+from cli_helpers import end_processes, heartbeat, network, process
 
 from infra.localnet.pocket.wallet import Wallet
 from reactor.cli.main import main
@@ -76,7 +77,8 @@ class Desk:
 
 @pytest.fixture
 def desk(net, tmp_path, capsys):
-    return Desk(net, tmp_path, capsys)
+    yield Desk(net, tmp_path, capsys)
+    end_processes()
 
 
 def mint(desk, number=1):
@@ -370,8 +372,9 @@ def test_tail_tells_each_change_in_one_line(desk):
     lines.until("removed")
     assert followed.wait(30) == 0
     assert "new, 5 POKT from cdcdcdcdcd… to 0xababababab…" in first[-1]
-    assert "pending → confirmed  0/2 signatures  by 0x7777777777…  (the deposit is final)" in second[-1]
-    assert "1/2 signatures  signed by 0x8888888888…" in third[-1]
+    # A node that answers late leaves the threshold out (test_an_unknown_threshold_is_left_out), and the change is told.
+    assert re.search(r"pending → confirmed  0(/2)? signatures  by 0x7777777777…  \(the deposit is final\)", second[-1])
+    assert re.search(r"1(/2)? signatures?  signed by 0x8888888888…", third[-1])
     assert lines.end() == 0
 
 
