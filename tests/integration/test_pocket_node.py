@@ -1,43 +1,20 @@
-"""The development node over HTTP: shapes and quirks of the interface, misbehaviours, control, restart, and our client."""
+"""The development node over HTTP: shapes and quirks of the interface, and our client against it."""
 
-import asyncio
 import base64
-import io
 import json
-import signal
-import sys
-import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from pocket_node_helpers import ALICE, BOB, MEMO, NO_PROOF, RICH, VAULT, VECTORS, ask, entropies, rawtx, rich_genesis, step_with
 
 from infra.localnet.pocket import (
-    AbciLogging,
-    DropConnection,
-    EmptyAccountTxs,
-    EmptyAnswer,
-    GatewayError,
     Genesis,
-    Hang,
-    HtmlPage,
-    IndexLag,
-    LoseSubmitted,
-    Misbehaviour,
-    OldNode,
     PocketNode,
-    QuotedAnswer,
-    RejectSubmits,
-    ServerError,
-    Slow,
-    StaleHeight,
-    Vault,
     Wallet,
     WrongChainId,
 )
-from infra.localnet.pocket.misbehaviour import MISBEHAVIOUR
 from infra.localnet.pocket.wallet import SubmitError, Unsigned, submit, tx_hash
 from reactor.chains.pocket.morse.client import MorseClient
 from reactor.chains.pocket.morse.transport import Endpoint
@@ -45,18 +22,10 @@ from reactor.chains.pocket.types import SubmitOutcome, TxState
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
-VECTORS = json.loads((ROOT / "tests" / "vectors" / "pocket.json").read_text())["vectors"]
-ALICE, BOB = Wallet.from_seed("alice"), Wallet.from_seed("bob")
-VAULT = Vault.from_seeds(3)
-RICH = 10**12
-MEMO = '{"address":"0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266","chain_id":"31337"}'
-NO_PROOF = {"data": None, "proof": {"aunts": None, "index": 0, "leaf_hash": None, "total": 0}, "root_hash": ""}
-
 
 @pytest.fixture
 async def node() -> AsyncIterator[PocketNode]:
-    async with PocketNode(Genesis(balances={ALICE.address: RICH, VAULT.address: RICH})) as running:
+    async with PocketNode(rich_genesis()) as running:
         yield running
 
 
@@ -64,39 +33,6 @@ async def node() -> AsyncIterator[PocketNode]:
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
         yield session
-
-
-class Answer:
-    """Status, headers and text of an answer."""
-
-    def __init__(self, status: int, headers: Any, text: str) -> None:
-        self.status, self.headers, self.text = status, headers, text
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.text)
-
-
-async def ask(
-    http: aiohttp.ClientSession, node: PocketNode, path: str, body: Any = None, *, data: bytes | None = None, method: str = "POST"
-) -> Answer:
-    content = data if data is not None else b"" if body is None else json.dumps(body).encode()
-    async with http.request(
-        method, f"{node.url}{path if path.startswith('/') else '/v1/' + path}", data=io.BytesIO(content)
-    ) as answer:
-        return Answer(answer.status, answer.headers, await answer.text())
-
-
-async def rawtx(http: aiohttp.ClientSession, node: PocketNode, raw: bytes, address: str = "") -> Answer:
-    return await ask(http, node, "client/rawtx", {"address": address, "raw_hex_bytes": raw.hex()})
-
-
-def step_with(node: PocketNode, *raws: bytes) -> list[str]:
-    """A block of these transactions; their hashes as the node shows them."""
-    answers = [node.submit(raw) for raw in raws]
-    assert all(answer.rejection is None for answer in answers)
-    node.step()
-    return [answer.hash for answer in answers]
 
 
 # --- the interface in general ----------------------------------------------------------------------------------------
@@ -233,13 +169,6 @@ async def test_blocks_show_numbers_as_strings(node: PocketNode, http: aiohttp.Cl
     assert (await ask(http, node, "query/block", {"height": -1})).status == 400
 
 
-async def entropies(http: aiohttp.ClientSession, node: PocketNode, path: str = "query/accounttxs", **body: Any) -> list[int]:
-    answer = await ask(http, node, path, body)
-    assert answer.status == 200
-    assert answer.json["page_count"] == len(answer.json["txs"])
-    return [tx["stdTx"]["entropy"] for tx in answer.json["txs"]]
-
-
 async def test_account_history(node: PocketNode, http: aiohttp.ClientSession) -> None:
     step_with(node, *(ALICE.send(VAULT.address, 1, entropy=number) for number in (1, 2)))
     step_with(node, ALICE.send(VAULT.address, 1, entropy=3), ALICE.send(VAULT.address, 2 * RICH, entropy=4))
@@ -365,334 +294,6 @@ async def test_the_wallet_speaks_to_the_node(node: PocketNode) -> None:
         await submit(node.url, VAULT.complete(unsigned, [b"x" * 64] * 3))
     with pytest.raises(SubmitError, match="answered 400"):
         await submit(node.url, b"", "ab")
-
-
-# --- misbehaviours ---------------------------------------------------------------------------------------------------
-
-SPOILT = [
-    pytest.param(ServerError(), 503, "upstream request timeout\n", id="5xx"),
-    pytest.param(ServerError(status=500, body="boom"), 500, "boom", id="500"),
-    pytest.param(HtmlPage(), 200, "<!DOCTYPE html>", id="html"),
-    pytest.param(HtmlPage(status=502), 502, "<!DOCTYPE html>", id="html 502"),
-    pytest.param(EmptyAnswer(), 200, "", id="empty"),
-    pytest.param(GatewayError(), 200, '{"error":{"code":-32098,"message":"relay', id="gateway"),
-    pytest.param(QuotedAnswer(), 200, '"{\\"height\\":1}\\n"', id="quoted"),
-]
-
-
-@pytest.mark.parametrize(("switch", "status", "text"), SPOILT)
-async def test_spoilt_answers(
-    node: PocketNode, http: aiohttp.ClientSession, switch: Misbehaviour, status: int, text: str
-) -> None:
-    with node.misbehaving(switch):
-        answer = await ask(http, node, "query/height")
-        assert answer.status == status
-        assert answer.text.startswith(text)
-        assert bool(answer.text) == bool(text)
-        # Control is never spoilt.
-        assert (await ask(http, node, "/dev/state", method="GET")).status == 200
-    assert (await ask(http, node, "query/height")).json == {"height": 1}
-
-
-async def test_faults_count_down_and_choose_their_paths(node: PocketNode, http: aiohttp.ClientSession) -> None:
-    node.misbehave(ServerError(paths=("query/tx", "query/block"), times=2))
-    assert (await ask(http, node, "query/height")).status == 200
-    assert [(await ask(http, node, "query/block")).status for _ in range(3)] == [503, 503, 200]
-
-
-async def test_hanging_ends_with_the_client_or_the_switch(node: PocketNode, http: aiohttp.ClientSession) -> None:
-    node.misbehave(Hang())
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1):
-            await ask(http, node, "query/height")
-    waiting = asyncio.create_task(ask(http, node, "query/height"))
-    node.step()
-    done, _ = await asyncio.wait([waiting], timeout=0.1)
-    assert not done
-    node.behave("hang")
-    assert (await waiting).json == {"height": 2}
-
-
-async def test_an_answer_can_be_lost_after_the_deed(node: PocketNode, http: aiohttp.ClientSession) -> None:
-    for switch in (Hang(after=True), DropConnection(after=True)):
-        raw = ALICE.send(BOB.address, 1)
-        with node.misbehaving(switch), pytest.raises((TimeoutError, aiohttp.ClientError)):
-            async with asyncio.timeout(0.3):
-                await rawtx(http, node, raw)
-        assert tx_hash(raw).upper() in node.dump()["mempool"]
-        node.step()
-    raw = ALICE.send(BOB.address, 1)
-    with node.misbehaving(DropConnection()), pytest.raises(aiohttp.ClientError):
-        await rawtx(http, node, raw)
-    assert node.dump()["mempool"] == []
-
-
-async def test_slow_answers_come(node: PocketNode, http: aiohttp.ClientSession) -> None:
-    node.misbehave(Slow(seconds=0.05, times=1))
-    started = time.monotonic()
-    assert (await ask(http, node, "query/height")).json == {"height": 1}
-    assert time.monotonic() - started >= 0.05
-
-
-async def test_a_wrong_chain_id_is_shown(node: PocketNode, http: aiohttp.ClientSession) -> None:
-    with node.misbehaving(WrongChainId("mainnet")):
-        assert (await ask(http, node, "query/block")).json["block"]["header"]["chain_id"] == "mainnet"
-    assert (await ask(http, node, "query/block")).json["block"]["header"]["chain_id"] == "localnet"
-
-
-async def test_a_stale_node_stands_still_with_all_it_shows(node: PocketNode, http: aiohttp.ClientSession) -> None:
-    (hash_,) = step_with(node, ALICE.send(BOB.address, 5))
-    node.step()
-    for switch in (StaleHeight(behind=2), StaleHeight(height=1)):
-        with node.misbehaving(switch):
-            assert (await ask(http, node, "query/height")).json == {"height": 1}
-            assert (await ask(http, node, "query/block")).json["block"]["header"]["height"] == "1"
-            assert (await ask(http, node, "query/block", {"height": 2})).status == 400
-            assert (await ask(http, node, "query/tx", {"hash": hash_})).status == 400
-            assert await entropies(http, node, address=BOB.address, received=True) == []
-            assert (await ask(http, node, "query/balance", {"address": BOB.address})).json == {"balance": 0}
-    assert (await ask(http, node, "query/tx", {"hash": hash_})).status == 200
-    with node.misbehaving(StaleHeight(behind=99)):
-        assert (await ask(http, node, "query/height")).json == {"height": 1}
-
-
-@pytest.mark.parametrize("switch", [IndexLag(blocks=1), IndexLag(seconds=3600)])
-async def test_the_height_runs_ahead_of_the_index(node: PocketNode, http: aiohttp.ClientSession, switch: IndexLag) -> None:
-    node.misbehave(switch)
-    (hash_,) = step_with(node, ALICE.send(BOB.address, 5))
-    assert (await ask(http, node, "query/height")).json == {"height": 2}
-    assert len((await ask(http, node, "query/block")).json["block"]["data"]["txs"]) == 1
-    assert (await ask(http, node, "query/tx", {"hash": hash_})).status == 400
-    assert await entropies(http, node, address=BOB.address, received=True) == []
-    if switch.blocks:
-        node.step()
-    else:
-        node.misbehave(IndexLag(seconds=0))
-    assert (await ask(http, node, "query/tx", {"hash": hash_})).status == 200
-
-
-@pytest.mark.parametrize("cached", [False, True])
-async def test_a_submitted_transaction_is_lost(node: PocketNode, http: aiohttp.ClientSession, cached: bool) -> None:
-    node.misbehave(LoseSubmitted(times=1, cached=cached))
-    raw = ALICE.send(BOB.address, 1)
-    assert (await rawtx(http, node, raw)).json == {"logs": None, "txhash": tx_hash(raw).upper()}
-    node.step()
-    assert node.find(tx_hash(raw)) is None
-    again = await rawtx(http, node, raw)
-    assert again.status == (400 if cached else 200)
-    node.step()
-    assert (node.find(tx_hash(raw)) is None) is cached
-
-
-async def test_the_next_submissions_are_refused(node: PocketNode, http: aiohttp.ClientSession) -> None:
-    node.misbehave(RejectSubmits(times=2, codespace="auth", code=4, message="no"))
-    raw = ALICE.send(BOB.address, 1)
-    codes = [(await rawtx(http, node, raw)).json.get("code") for _ in range(3)]
-    assert codes == [4, 4, None]
-
-
-async def test_abci_logging(node: PocketNode, http: aiohttp.ClientSession) -> None:
-    node.misbehave(AbciLogging())
-    answer = (await rawtx(http, node, ALICE.send(BOB.address, 1))).json
-    event = '{"type":"message","attributes":[{"key":"action","value":"send"}]}'
-    assert answer["raw_log"] == f'[{{"msg_index":0,"success":true,"log":"","events":[{event}]}}]'
-    assert answer["logs"] == json.loads(answer["raw_log"])
-    refused = (await rawtx(http, node, ALICE.send(BOB.address, 0))).json
-    assert refused["logs"] is None
-
-
-async def test_an_empty_history_and_an_old_node(node: PocketNode, http: aiohttp.ClientSession) -> None:
-    step_with(node, ALICE.send(BOB.address, 1, entropy=1))
-    with node.misbehaving(EmptyAccountTxs()):
-        assert await entropies(http, node, address=BOB.address, received=True) == []
-    assert await entropies(http, node, address=BOB.address, received=True, height=9) == []
-    with node.misbehaving(OldNode()):
-        assert await entropies(http, node, address=BOB.address, received=True, height=9) == [1]
-        missing = await ask(http, node, "query/unconfirmedtxs")
-        assert (missing.status, missing.text) == (404, "404 page not found\n")
-        assert (await rawtx(http, node, ALICE.send(BOB.address, 1))).json["height"] == "0"
-
-
-async def test_two_nodes_on_one_chain_misbehave_apart(node: PocketNode, http: aiohttp.ClientSession) -> None:
-    async with PocketNode(chain=node.chain) as other:
-        other.misbehave(StaleHeight(behind=1))
-        raw = ALICE.send(BOB.address, 1)
-        assert (await rawtx(http, other, raw)).json["txhash"] == tx_hash(raw).upper()
-        node.step()
-        heights = [(await ask(http, one, "query/height")).json["height"] for one in (node, other)]
-        assert heights == [2, 1]
-    assert (await ask(http, node, "query/tx", {"hash": tx_hash(raw)})).status == 200
-    with pytest.raises(ValueError, match="shared chain"):
-        PocketNode(Genesis(), chain=node.chain)
-
-
-# --- control ---------------------------------------------------------------------------------------------------------
-
-
-async def test_control_equals_the_methods(node: PocketNode, http: aiohttp.ClientSession) -> None:
-    async def control(name: str, **body: Any) -> Any:
-        answer = await ask(http, node, f"/dev/{name}", body)
-        assert answer.status == 200, answer.text
-        return answer.json
-
-    assert await control("step") == {"height": 2}
-    assert await control("step", blocks=3) == {"height": 5}
-    assert await control("fund", address=BOB.address, amount=str(RICH)) == {"balance": str(RICH)}
-    assert await control("fund", address=BOB.address, amount=1) == {"balance": str(RICH + 1)}
-    raw = ALICE.send(BOB.address, 2 * RICH)
-    assert await control("inject", raw_hex_bytes=raw.hex()) == {"hash": tx_hash(raw).upper()}
-    await control("step")
-    found = node.find(tx_hash(raw))
-    assert found is not None
-    assert found.result.code == 10
-    waiting = [node.submit(ALICE.send(BOB.address, 1)).hash for _ in range(3)]
-    assert await control("drop", hash=waiting[1].lower()) == {"dropped": [waiting[1]]}
-    assert await control("drop", hash=waiting[1]) == {"dropped": []}
-    assert await control("drop") == {"dropped": [waiting[0], waiting[2]]}
-    shown = await control("misbehave", kind="stale_height", behind=4)
-    assert shown["misbehaviours"] == [{"kind": "stale_height", "behind": 4, "height": 0}]
-    await control("misbehave", kind="server_error", times=1, paths=["query/tx"])
-    assert [switch.kind for switch in node.behaviour.active()] == ["stale_height", "server_error"]
-    assert len((await control("behave", kinds=["stale_height"]))["misbehaviours"]) == 1
-    assert await control("behave") == {"misbehaviours": []}
-    state = (await ask(http, node, "/dev/state", method="GET")).json
-    assert (state["height"], state["mempool"], state["balances"][BOB.address]) == (6, [], str(RICH + 1))
-    assert state == node.dump()
-
-
-@pytest.mark.parametrize(
-    ("name", "body", "message"),
-    [
-        ("step", {"blocks": 0}, "blocks"),
-        ("step", {"blocks": True}, "blocks"),
-        ("step", [], "JSON object"),
-        ("fund", {"address": "ab", "amount": 1}, "address"),
-        ("fund", {"address": "ab" * 20}, "amount"),
-        ("fund", {"address": "ab" * 20, "amount": -1}, "cannot pay"),
-        ("inject", {"raw_hex_bytes": "xy"}, "hexadecimal"),
-        ("misbehave", {"kind": "rude"}, "rude"),
-        ("misbehave", {"kind": "slow", "second": 1}, "second"),
-        ("misbehave", {"kind": "lose_submitted", "times": 0}, "greater than 0"),
-        ("behave", {"kinds": "slow"}, "kinds"),
-    ],
-)
-async def test_control_refuses(node: PocketNode, http: aiohttp.ClientSession, name: str, body: Any, message: str) -> None:
-    answer = await ask(http, node, f"/dev/{name}", body)
-    assert answer.status == 400
-    assert message in answer.json["error"]
-    assert node.dump()["misbehaviours"] == []
-
-
-def test_every_switch_is_in_the_readme() -> None:
-    readme = (ROOT / "infra" / "localnet" / "pocket" / "README.md").read_text()
-    kinds = MISBEHAVIOUR.json_schema()["discriminator"]["mapping"]
-    assert len(kinds) == 16
-    for kind in kinds:
-        assert f"`{kind}`" in readme
-
-
-# --- life ------------------------------------------------------------------------------------------------------------
-
-
-async def test_the_timer_makes_blocks_in_real_time() -> None:
-    async with PocketNode(block_time=0.02) as node:
-        raw = ALICE.send(BOB.address, 1)
-        node.fund(ALICE.address, RICH)
-        node.submit(raw)
-        await node.wait_for_height(4)
-        assert node.find(tx_hash(raw)) is not None
-        assert abs(node.chain.block(3).time.timestamp() - time.time()) < 60
-    height = node.height
-    with pytest.raises(TimeoutError):
-        await node.wait_for_height(height + 1, seconds=0.1)
-
-
-async def test_a_node_comes_back_at_its_port(http: aiohttp.ClientSession) -> None:
-    node = PocketNode()
-    with pytest.raises(RuntimeError, match="start it first"):
-        _ = node.url
-    await node.start()
-    url = node.url
-    node.step()
-    await node.stop()
-    assert not node.running
-    with pytest.raises(aiohttp.ClientError):
-        await ask(http, node, "query/height")
-    await node.start()
-    assert node.url == url
-    assert (await ask(http, node, "query/height")).json == {"height": 2}
-    await node.close()
-
-
-async def start_process(*arguments: str) -> tuple[asyncio.subprocess.Process, dict[str, Any]]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "infra.localnet.pocket", "--port", "0", *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    async with asyncio.timeout(30):
-        return process, json.loads(await process.stdout.readline())
-
-
-async def test_the_process_survives_a_kill(tmp_path: Path) -> None:
-    genesis = tmp_path / "genesis.json"
-    genesis.write_text(json.dumps({"chain_id": "other", "balances": {ALICE.address: RICH}}))
-    arguments = ("--chain-id", "localnet", "--block-time", "0.02", "--genesis", str(genesis), "--state", str(tmp_path / "state"))
-    process, hello = await start_process(*arguments)
-    try:
-        assert hello["chain_id"] == "localnet"
-        hash_ = await ALICE.pay(hello["url"], BOB.address, 5)
-        async with aiohttp.ClientSession() as session, asyncio.timeout(30):
-            while True:
-                async with session.post(hello["url"] + "/v1/query/tx", json={"hash": hash_}) as answer:
-                    if answer.status == 200:
-                        break
-    finally:
-        process.kill()
-        await process.wait()
-    process, hello = await start_process(*arguments)
-    try:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.post(hello["url"] + "/v1/query/tx", json={"hash": hash_}) as answer,
-        ):
-            assert answer.status == 200
-    finally:
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
-            assert await process.wait() == 0
-
-
-async def test_a_bad_genesis_ends_the_process(tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "infra.localnet.pocket", "--port", "0", "--genesis", str(tmp_path / "none.json")),
-        cwd=ROOT,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(30):
-        _, errors = await process.communicate()
-    assert process.returncode == 1
-    assert b"none.json" in errors
-    assert b"Traceback" not in errors
-
-
-async def test_ten_thousand_transactions_page_quickly(node: PocketNode, http: aiohttp.ClientSession) -> None:
-    """A page late in a long history costs its own length, and may be large."""
-    raw = ALICE.send(VAULT.address, 1, entropy=1)
-    step_with(node, raw)
-    found = node.find(tx_hash(raw))
-    assert found is not None
-    for number in range(10_000):
-        # Straight into the index: ten thousand signatures would be the test's time, not the page's.
-        node.chain.index.add(type(found)(found.raw, f"{number:064X}", 2, number + 1, found.tx, found.result))
-    body = {"address": VAULT.address, "received": True, "page": 10, "per_page": 1000}
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        answer = await ask(http, node, "query/accounttxs", body)
-        times.append(time.perf_counter() - started)
-    assert (answer.json["page_count"], answer.json["total_txs"]) == (1000, 10_001)
-    assert min(times) < 0.5
 
 
 # --- the validator's client ------------------------------------------------------------------------------------------

@@ -1,0 +1,212 @@
+"""The development node under control: the `/dev` interface, its timer, its process, a long history."""
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from pocket_node_helpers import (
+    ALICE,
+    BOB,
+    RICH,
+    ROOT,
+    VAULT,
+    ask,
+    rich_genesis,
+    step_with,
+)
+
+from infra.localnet.pocket import (
+    PocketNode,
+)
+from infra.localnet.pocket.misbehaviour import MISBEHAVIOUR
+from infra.localnet.pocket.wallet import tx_hash
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[PocketNode]:
+    async with PocketNode(rich_genesis()) as running:
+        yield running
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+        yield session
+
+
+# --- control ---------------------------------------------------------------------------------------------------------
+
+
+async def test_control_equals_the_methods(node: PocketNode, http: aiohttp.ClientSession) -> None:
+    async def control(name: str, **body: Any) -> Any:
+        answer = await ask(http, node, f"/dev/{name}", body)
+        assert answer.status == 200, answer.text
+        return answer.json
+
+    assert await control("step") == {"height": 2}
+    assert await control("step", blocks=3) == {"height": 5}
+    assert await control("fund", address=BOB.address, amount=str(RICH)) == {"balance": str(RICH)}
+    assert await control("fund", address=BOB.address, amount=1) == {"balance": str(RICH + 1)}
+    raw = ALICE.send(BOB.address, 2 * RICH)
+    assert await control("inject", raw_hex_bytes=raw.hex()) == {"hash": tx_hash(raw).upper()}
+    await control("step")
+    found = node.find(tx_hash(raw))
+    assert found is not None
+    assert found.result.code == 10
+    waiting = [node.submit(ALICE.send(BOB.address, 1)).hash for _ in range(3)]
+    assert await control("drop", hash=waiting[1].lower()) == {"dropped": [waiting[1]]}
+    assert await control("drop", hash=waiting[1]) == {"dropped": []}
+    assert await control("drop") == {"dropped": [waiting[0], waiting[2]]}
+    shown = await control("misbehave", kind="stale_height", behind=4)
+    assert shown["misbehaviours"] == [{"kind": "stale_height", "behind": 4, "height": 0}]
+    await control("misbehave", kind="server_error", times=1, paths=["query/tx"])
+    assert [switch.kind for switch in node.behaviour.active()] == ["stale_height", "server_error"]
+    assert len((await control("behave", kinds=["stale_height"]))["misbehaviours"]) == 1
+    assert await control("behave") == {"misbehaviours": []}
+    state = (await ask(http, node, "/dev/state", method="GET")).json
+    assert (state["height"], state["mempool"], state["balances"][BOB.address]) == (6, [], str(RICH + 1))
+    assert state == node.dump()
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "message"),
+    [
+        ("step", {"blocks": 0}, "blocks"),
+        ("step", {"blocks": True}, "blocks"),
+        ("step", [], "JSON object"),
+        ("fund", {"address": "ab", "amount": 1}, "address"),
+        ("fund", {"address": "ab" * 20}, "amount"),
+        ("fund", {"address": "ab" * 20, "amount": -1}, "cannot pay"),
+        ("inject", {"raw_hex_bytes": "xy"}, "hexadecimal"),
+        ("misbehave", {"kind": "rude"}, "rude"),
+        ("misbehave", {"kind": "slow", "second": 1}, "second"),
+        ("misbehave", {"kind": "lose_submitted", "times": 0}, "greater than 0"),
+        ("behave", {"kinds": "slow"}, "kinds"),
+    ],
+)
+async def test_control_refuses(node: PocketNode, http: aiohttp.ClientSession, name: str, body: Any, message: str) -> None:
+    answer = await ask(http, node, f"/dev/{name}", body)
+    assert answer.status == 400
+    assert message in answer.json["error"]
+    assert node.dump()["misbehaviours"] == []
+
+
+def test_every_switch_is_in_the_readme() -> None:
+    readme = (ROOT / "infra" / "localnet" / "pocket" / "README.md").read_text()
+    kinds = MISBEHAVIOUR.json_schema()["discriminator"]["mapping"]
+    assert len(kinds) == 16
+    for kind in kinds:
+        assert f"`{kind}`" in readme
+
+
+# --- life ------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_timer_makes_blocks_in_real_time() -> None:
+    async with PocketNode(block_time=0.02) as node:
+        raw = ALICE.send(BOB.address, 1)
+        node.fund(ALICE.address, RICH)
+        node.submit(raw)
+        await node.wait_for_height(4)
+        assert node.find(tx_hash(raw)) is not None
+        assert abs(node.chain.block(3).time.timestamp() - time.time()) < 60
+    height = node.height
+    with pytest.raises(TimeoutError):
+        await node.wait_for_height(height + 1, seconds=0.1)
+
+
+async def test_a_node_comes_back_at_its_port(http: aiohttp.ClientSession) -> None:
+    node = PocketNode()
+    with pytest.raises(RuntimeError, match="start it first"):
+        _ = node.url
+    await node.start()
+    url = node.url
+    node.step()
+    await node.stop()
+    assert not node.running
+    with pytest.raises(aiohttp.ClientError):
+        await ask(http, node, "query/height")
+    await node.start()
+    assert node.url == url
+    assert (await ask(http, node, "query/height")).json == {"height": 2}
+    await node.close()
+
+
+async def start_process(*arguments: str) -> tuple[asyncio.subprocess.Process, dict[str, Any]]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "infra.localnet.pocket", "--port", "0", *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        return process, json.loads(await process.stdout.readline())
+
+
+async def test_the_process_survives_a_kill(tmp_path: Path) -> None:
+    genesis = tmp_path / "genesis.json"
+    genesis.write_text(json.dumps({"chain_id": "other", "balances": {ALICE.address: RICH}}))
+    arguments = ("--chain-id", "localnet", "--block-time", "0.02", "--genesis", str(genesis), "--state", str(tmp_path / "state"))
+    process, hello = await start_process(*arguments)
+    try:
+        assert hello["chain_id"] == "localnet"
+        hash_ = await ALICE.pay(hello["url"], BOB.address, 5)
+        async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+            while True:
+                async with session.post(hello["url"] + "/v1/query/tx", json={"hash": hash_}) as answer:
+                    if answer.status == 200:
+                        break
+    finally:
+        process.kill()
+        await process.wait()
+    process, hello = await start_process(*arguments)
+    try:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(hello["url"] + "/v1/query/tx", json={"hash": hash_}) as answer,
+        ):
+            assert answer.status == 200
+    finally:
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0
+
+
+async def test_a_bad_genesis_ends_the_process(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "infra.localnet.pocket", "--port", "0", "--genesis", str(tmp_path / "none.json")),
+        cwd=ROOT,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert b"none.json" in errors
+    assert b"Traceback" not in errors
+
+
+async def test_ten_thousand_transactions_page_quickly(node: PocketNode, http: aiohttp.ClientSession) -> None:
+    """A page late in a long history costs its own length, and may be large."""
+    raw = ALICE.send(VAULT.address, 1, entropy=1)
+    step_with(node, raw)
+    found = node.find(tx_hash(raw))
+    assert found is not None
+    for number in range(10_000):
+        # Straight into the index: ten thousand signatures would be the test's time, not the page's.
+        node.chain.index.add(type(found)(found.raw, f"{number:064X}", 2, number + 1, found.tx, found.result))
+    body = {"address": VAULT.address, "received": True, "page": 10, "per_page": 1000}
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        answer = await ask(http, node, "query/accounttxs", body)
+        times.append(time.perf_counter() - started)
+    assert (answer.json["page_count"], answer.json["total_txs"]) == (1000, 10_001)
+    assert min(times) < 0.5
