@@ -11,6 +11,7 @@ import typer
 from reactor.cli import check, config, explain, journal, keys, run, status, stops, tail
 from reactor.cli.common import JsonOption, print_json, say
 from reactor.cli.faults import report
+from reactor.hardening import forbid_core_dumps
 
 app = typer.Typer(
     name="reactor",
@@ -42,6 +43,9 @@ def version(as_json: JsonOption = False) -> None:
 def main(arguments: Annotated[Sequence[str] | None, "for tests; else the process's own"] = None) -> int:
     """Run one command; the exit code: 0 well, 1 a problem with its remedy, 2 wrong usage or configuration."""
     try:
+        if arguments is None:
+            # Before any key is read, in every command: `keys new` and `check` hold keys too.
+            forbid_core_dumps()
         app(args=None if arguments is None else list(arguments), prog_name="reactor")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
