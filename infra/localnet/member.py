@@ -24,7 +24,8 @@ _READY = " of vault "
 class LocalValidator:
     """A validator: `start`, `stop`, `kill` and `restart` its process; `log` is the file that it writes to.
 
-    `expected` says whether it should be running: a process that ended by itself is a fault of the network.
+    `environment` is added to that of its next process. `expected` says whether it should be running: a process that ended by
+    itself is a fault of the network.
     """
 
     def __init__(self, identity: Identity, directory: Path) -> None:
@@ -32,6 +33,7 @@ class LocalValidator:
         self.directory = directory
         self.expected = False
         self.hostname: str | None = None
+        self.environment: dict[str, str] = {}
         self._process = self._describe()
 
     @property
@@ -130,6 +132,6 @@ class LocalValidator:
             self.name,
             [sys.executable, "-m", *module, *command],
             log=self.log,
-            environment=dict.fromkeys(foreign, ""),
+            environment={**dict.fromkeys(foreign, ""), **self.environment},
             directory=ROOT,
         )

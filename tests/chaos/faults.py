@@ -1,0 +1,293 @@
+"""Carries faults out at their time. Faults of one subject follow one another; each leaves its subject whole."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+from pymongo.errors import PyMongoError
+
+from infra.localnet.member import ROOT, LocalValidator
+from infra.localnet.pocket.misbehaviour import (
+    DropConnection,
+    EmptyAccountTxs,
+    EmptyAnswer,
+    Hang,
+    HtmlPage,
+    Misbehaviour,
+    ServerError,
+    Slow,
+    StaleHeight,
+    WrongChainId,
+)
+from infra.localnet.pocket.node import PocketNode
+from tests.chaos import kinds
+from tests.chaos.ethereum_node import DROPPED_BLOCKS
+from tests.chaos.kinds import ALL, AnyFault, OnValidator
+from tests.chaos.reorganise import reorganise, rollback
+from tests.chaos.truth import signature_counts
+from tests.chaos.world import World
+
+_AGAIN_SECONDS: Final = 1.0
+_HELD_SECONDS: Final = 120.0
+_GARBAGE = '{"height": \x00\ufffd'
+
+
+@dataclass
+class Storms:
+    """Plays a timeline on a world. `rng` decides what can't be known before, such as which secondary."""
+
+    world: World
+    rng: Random
+    say: Callable[[str], None]
+    _locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+    async def play(self, timeline: list[AnyFault]) -> None:
+        """All of it; raises what a fault raises that could not be carried out or undone."""
+        began = asyncio.get_running_loop().time()
+        async with asyncio.TaskGroup() as group:
+            for fault in timeline:
+                for one in self._each(fault):
+                    group.create_task(self._at_its_time(one, began))
+
+    def _each(self, fault: AnyFault) -> Iterator[AnyFault]:
+        if isinstance(fault, OnValidator) and fault.target == ALL and not isinstance(fault, kinds.Release):
+            for name in self.world.manifest.names:
+                yield fault.model_copy(update={"target": name})
+        else:
+            yield fault
+
+    async def _at_its_time(self, fault: AnyFault, began: float) -> None:
+        await asyncio.sleep(max(0.0, began + fault.at - asyncio.get_running_loop().time()))
+        async with self._locks[fault.subject]:
+            self.say(fault.told)
+            await self._carry_out(fault)
+
+    async def _carry_out(self, fault: AnyFault) -> None:
+        world = self.world
+        match fault:
+            case kinds.Kill() | kinds.Stop() | kinds.LoseDisk() | kinds.OplogLost():
+                await self._down(world.validator(fault.target), fault)
+            case kinds.Freeze():
+                await self._freeze(world.validator(fault.target), fault.seconds)
+            case kinds.Clock():
+                world.clocks[fault.target].write_text(str(fault.by))
+                await asyncio.sleep(fault.seconds)
+                world.clocks[fault.target].write_text("0")
+            case kinds.MongoCut():
+                await self._line(fault)
+            case kinds.Rpc():
+                await self._rpc(fault)
+            case kinds.KmsThrottle():
+                await self._kms(fault)
+            case kinds.MongoStepDown():
+                with suppress(PyMongoError):
+                    await world.mongo.step_down(seconds=fault.seconds)
+                await world.mongo.wait_writable(seconds=120)
+            case kinds.MongoGone() | kinds.MongoKill() | kinds.MongoStop() | kinds.MongoFreeze():
+                await self._mongo(fault)
+            case kinds.SharedPocket():
+                with world.net.pocket.misbehaving(fault.misbehaviour):
+                    await asyncio.sleep(fault.seconds)
+            case kinds.AnvilFreeze():
+                world.net.anvil.process.freeze()
+                await asyncio.sleep(fault.seconds)
+                world.net.anvil.process.thaw()
+            case kinds.Reorg():
+                self.say(await reorganise(world.net.anvil, fault.depth, fault.keep))
+            case kinds.Rollback():
+                self.say(await rollback(world.net.anvil, fault.depth))
+            case kinds.Release():
+                await self._release(fault)
+
+    # --- validators ----------------------------------------------------------------------------------------------
+
+    async def _down(self, victim: LocalValidator, fault: kinds.Kill | kinds.Stop | kinds.LoseDisk | kinds.OplogLost) -> None:
+        if isinstance(fault, kinds.Stop):
+            code = await victim.stop()
+            if code != 0:
+                raise AssertionError(f"{victim.name} was stopped and ended with {code}:\n{victim.log_tail(40)}")
+        else:
+            victim.kill()
+        if isinstance(fault, kinds.LoseDisk):
+            victim.lose_ledger()
+            victim.hostname = f"machine-{secrets.token_hex(2)}"
+        if isinstance(fault, kinds.OplogLost):
+            await self._overwrite_oplog()
+        else:
+            await asyncio.sleep(fault.seconds)
+        await self.bring_back(victim)
+
+    async def bring_back(self, victim: LocalValidator) -> None:
+        """Start it as a service manager does: again and again while what it needs is away."""
+        while not victim.running:
+            try:
+                await victim.start()
+            except RuntimeError as error:
+                lines = [line for line in str(error).splitlines() if line.strip()]
+                self.say(f"{victim.name} did not start: {lines[-1][-200:] if lines else error!r}")
+                await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _freeze(self, victim: LocalValidator, seconds: float) -> None:
+        victim.process.freeze()
+        await asyncio.sleep(seconds)
+        victim.process.thaw()
+
+    async def _overwrite_oplog(self) -> None:
+        """Write until nothing is left of the history that there is now."""
+        client = self.world.net.store.client
+        newest = await client.local["oplog.rs"].find_one(sort=[("$natural", -1)])
+        assert newest is not None
+        while True:
+            for _ in range(10):
+                await client["elsewhere"]["flood"].insert_many([{"blob": "x" * 100_000} for _ in range(5)])
+            oldest = await client.local["oplog.rs"].find_one(sort=[("$natural", 1)])
+            if oldest is not None and oldest["ts"] > newest["ts"]:
+                await client.drop_database("elsewhere")
+                return
+
+    # --- between a validator and what it needs -------------------------------------------------------------------
+
+    async def _line(self, fault: kinds.MongoCut) -> None:
+        wire = self.world.wires[fault.target]
+        match fault:
+            case kinds.MongoDelay():
+                wire.slow(fault.milliseconds / 1000)
+            case kinds.MongoHalfOpen():
+                wire.lose(fault.lost)
+            case _:
+                wire.cut()
+        await asyncio.sleep(fault.seconds)
+        wire.mend()
+
+    async def _rpc(self, fault: kinds.Rpc) -> None:
+        if fault.chain == "ethereum":
+            node = self.world.ethereum[fault.target]
+            await node.misbehave(fault.how)
+            await asyncio.sleep(fault.seconds)
+            node.behave()
+            return
+        pocket = self.world.pocket[fault.target]
+        with pocket.misbehaving(_pocket_switch(fault.how, pocket)):
+            await asyncio.sleep(fault.seconds)
+
+    async def _kms(self, fault: kinds.KmsThrottle) -> None:
+        kms = self.world.kms[fault.target]
+        with _until_over(kms, hang=isinstance(fault, kinds.KmsHang)):
+            await asyncio.sleep(fault.seconds)
+
+    # --- the database --------------------------------------------------------------------------------------------
+
+    async def _mongo(self, fault: kinds.MongoGone | kinds.MongoKill | kinds.MongoStop | kinds.MongoFreeze) -> None:
+        mongo = self.world.mongo
+        primary = await mongo.primary(seconds=120)
+        others = [index for index in range(3) if index != primary]
+        choice = {"primary": [primary], "secondary": others, "any": [0, 1, 2]}[fault.target]
+        chosen = [0, 1, 2] if isinstance(fault, kinds.MongoGone) else [self.rng.choice(choice)]
+        self.say(f"  mongod {', '.join(map(str, chosen))}; primary is {primary}")
+        for index in chosen:
+            if isinstance(fault, kinds.MongoKill):
+                await asyncio.to_thread(mongo.kill, index)
+            elif isinstance(fault, kinds.MongoStop):
+                await mongo.stop(index)
+            else:
+                mongo.freeze(index)
+        await asyncio.sleep(fault.seconds)
+        for index in chosen:
+            if isinstance(fault, kinds.MongoKill | kinds.MongoStop):
+                await mongo.start(index)
+            else:
+                mongo.thaw(index)
+        await mongo.wait_writable(seconds=120)
+
+    # --- what an operator does -----------------------------------------------------------------------------------
+
+    async def _release(self, fault: kinds.Release) -> None:
+        """SECURITY: nobody signs anything between the hold and its release."""
+        net = self.world.net
+        chosen = [one for one in net.validators if fault.target in {ALL, one.name}]
+        deadline = asyncio.get_running_loop().time() + _HELD_SECONDS
+        holding: dict[str, list[Any]] = {}
+        while len(holding) < len(chosen):
+            for one in chosen:
+                holds = [hold for hold in await _active(one) if hold["reason"] == fault.reason]
+                if holds:
+                    holding[one.name] = holds
+            if asyncio.get_running_loop().time() > deadline:
+                free = [one.name for one in chosen if one.name not in holding]
+                raise AssertionError(f"{', '.join(free)} did not stop signing ({fault.reason}) in {_HELD_SECONDS:g} s")
+            await asyncio.sleep(_AGAIN_SECONDS)
+        self.say(f"  all of {len(chosen)} hold: {fault.reason}")
+        before = await signature_counts(net, [one.address for one in chosen], [one.public_key for one in chosen])
+        await asyncio.sleep(fault.watch)
+        after = await signature_counts(net, [one.address for one in chosen], [one.public_key for one in chosen])
+        if before != after:
+            raise AssertionError(f"signatures were made while all held: {before} became {after}")
+        for one in chosen:
+            for scope in sorted({hold["scope"] for hold in holding[one.name]}):
+                await operator(one, "release", scope, "--why", "the chaos run goes on")
+        self.say(f"  nobody signed in {fault.watch:g} s; released")
+
+
+async def operator(one: LocalValidator, *arguments: str) -> str:
+    """What a command prints on a validator's machine. Raises `AssertionError` if it fails."""
+    command = [sys.executable, "-m", "reactor.cli.main", *arguments, "--config", str(one.config)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT, cwd=ROOT)
+    output, _ = await asyncio.wait_for(process.communicate(), 120)
+    if process.returncode != 0:
+        raise AssertionError(f"{one.name}: reactor {' '.join(arguments)} ended with {process.returncode}: {output.decode()}")
+    return output.decode()
+
+
+async def _active(one: LocalValidator) -> list[dict[str, Any]]:
+    from reactor.state.journal import Journal  # noqa: PLC0415 - only where holds are looked at
+
+    journal = await asyncio.to_thread(Journal.open, one.state, _bridge(one))
+    try:
+        return [{"scope": hold.scope, "reason": hold.reason} for hold in journal.holds()]
+    finally:
+        journal.close()
+
+
+def _bridge(one: LocalValidator) -> Any:
+    from reactor.parts import bridge_of  # noqa: PLC0415 - imports everything
+
+    return bridge_of(one.settings())
+
+
+@contextmanager
+def _until_over(kms: Any, *, hang: bool) -> Iterator[None]:
+    if hang:
+        kms.hang = True
+    else:
+        kms.throttle = 10**9
+    try:
+        yield
+    finally:
+        kms.hang, kms.throttle = False, 0
+
+
+def _pocket_switch(how: str, node: PocketNode) -> Misbehaviour:
+    switches: dict[str, Misbehaviour] = {
+        "timeout": Hang(),
+        "slow": Slow(seconds=1.0),
+        "429": ServerError(status=429, body="Too Many Requests\n"),
+        "503": ServerError(),
+        "reset": DropConnection(),
+        "empty": EmptyAnswer(),
+        "html": HtmlPage(),
+        "garbage": ServerError(status=200, body=_GARBAGE),
+        "wrong_chain": WrongChainId(),
+        "stale": StaleHeight(height=node.height),
+        "dropped_blocks": StaleHeight(behind=DROPPED_BLOCKS),
+        "hidden_events": EmptyAccountTxs(),
+    }
+    return switches[how]

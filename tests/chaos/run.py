@@ -1,0 +1,118 @@
+"""One run: the world of a manifest, its people and its faults beside one another, and what must hold in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from infra.localnet.stuck import StuckError
+from tests.chaos.faults import Storms
+from tests.chaos.manifest import Manifest
+from tests.chaos.people import People
+from tests.chaos.truth import broken, burns_on_chain, documents_wrong, unjustified, unsettled, waits_without_reason
+from tests.chaos.world import World
+from tests.e2e.bridge_truth import heartbeats
+
+_LEVEL_SECONDS = 180.0
+
+Say = Callable[[str], None]
+
+
+class InvariantError(AssertionError):
+    """Something that must hold on the chains does not; the message has every one of them, the seed and the replay."""
+
+
+@dataclass
+class Outcome:
+    """What a run did. `seconds`: all of it, with starting and ending."""
+
+    name: str
+    seed: int
+    requests: Counter[str] = field(default_factory=Counter)
+    faults: int = 0
+    seconds: float = 0.0
+
+
+async def run(name: str, manifest: Manifest, seed: int, directory: Path, say: Say = print) -> Outcome:
+    """Play a manifest. Raises `InvariantError`, or what could not be carried out, always with the way to replay it."""
+    began = time.monotonic()
+
+    def told(text: str) -> None:
+        say(f"{time.monotonic() - began:6.1f} s  {text}")
+
+    outcome = Outcome(name, seed)
+    timeline = manifest.timeline(seed)
+    say(f"manifest {name}, seed {seed}: {manifest.about}")
+    for fault in timeline:
+        say(f"  at {fault.at:6.1f}  {fault.told}")
+    outcome.faults = len(timeline)
+    replay = f'replay: make chaos ARGS="--manifest {name} --seed {seed}"; logs in {directory}'
+    try:
+        async with World(manifest, timeline, directory, told) as world:
+            people = People(world.net, Random(f"{seed} people"), manifest.requests, told)
+            await _live_through(world, people, Storms(world, Random(f"{seed} faults"), told), timeline, told)
+            await _check(world, people, told, outcome)
+    except BaseExceptionGroup as group:
+        raise InvariantError(f"{_first(group)!s}\n{replay}") from group
+    except (AssertionError, StuckError, TimeoutError) as error:
+        raise InvariantError(f"{error}\n{replay}") from error
+    outcome.seconds = time.monotonic() - began
+    told(f"all invariants hold: {dict(outcome.requests)}, {outcome.faults} faults; people had to try again: {people.failures}")
+    return outcome
+
+
+async def _live_through(world: World, people: People, storms: Storms, timeline: list, told: Say) -> None:
+    """Requests and faults at once, then peace, until everything has reached its end on the chains."""
+    manifest = world.manifest
+    async with asyncio.TaskGroup() as group:
+        minting = group.create_task(people.keep_minting())
+        doing = [
+            group.create_task(people.keep_depositing(manifest.seconds)),
+            group.create_task(people.keep_burning(manifest.seconds)),
+            group.create_task(storms.play(timeline)),
+        ]
+        await asyncio.gather(doing[0], doing[2])
+        told("everything is whole again")
+        await _settled(world, people, doing[1])
+        minting.cancel()
+
+
+async def _settled(world: World, people: People, burning: asyncio.Task[None]) -> None:
+    async def done() -> bool:
+        return burning.done() and not await unsettled(world.net, people.deposits, people.bad_deposits)
+
+    await world.net.wait_until(done, seconds=world.manifest.stuck_seconds, what="every request to be settled on its chain")
+
+
+async def _check(world: World, people: People, told: Say, outcome: Outcome) -> None:
+    net = world.net
+    told("settled on the chains; the validators have to know it")
+    await net.wait_until(lambda: _level(world, people), seconds=_LEVEL_SECONDS, what="all validators to have nothing left to do")
+    wrong = await broken(net, people.deposits, people.bad_deposits)
+    wrong += await documents_wrong(net, people.deposits, people.bad_deposits)
+    wrong += await waits_without_reason(net)
+    for one in net.validators:
+        code = await one.stop()
+        wrong += [f"{one.name} ended with code {code}"] if code != 0 else []
+    wrong += await unjustified(net)
+    burns = len(await burns_on_chain(net))
+    outcome.requests.update(deposits=len(people.deposits), bad_deposits=len(people.bad_deposits), burns=burns)
+    if wrong:
+        raise AssertionError(f"{len(wrong)} invariants do not hold:\n" + "\n".join(wrong[:40]))
+
+
+async def _level(world: World, people: People) -> bool:
+    """Everybody is healthy, has nothing open and holds nothing, and every document tells the end of its request."""
+    said = await heartbeats(world.net)
+    well = [heart for heart in said.values() if heart["healthy"] and not heart["open_count"] and not heart["holds"]]
+    return len(well) == world.manifest.validators and not await documents_wrong(world.net, people.deposits, people.bad_deposits)
+
+
+def _first(group: BaseExceptionGroup) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
