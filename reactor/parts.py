@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reactor.chains.ethereum.client import EthereumChain
     from reactor.chains.pocket import PocketChain
     from reactor.keys.signer import Signer
+    from reactor.state.limits import AmountOf, Limits
     from reactor.store.connection import Store
 
 
@@ -49,6 +50,19 @@ def bridge_of(settings: Settings) -> Bridge:
         ethereum_start=ethereum.start_block,
         burn_fee=Schedule(tuple(ethereum.burn_fee.steps)),
     )
+
+
+def limits_of(settings: Settings, amount_of: AmountOf) -> Limits | None:
+    """The configured limits, over the amounts of the own ledger; none if there are none."""
+    from reactor.state.limits import Limit, Limits
+
+    ways = {"mint": settings.limits.mint, "payout": settings.limits.payout}
+    rules = {
+        way: Limit(one.single_transfer, one.window_amount, one.window_s, one.delay_s)
+        for way, one in ways.items()
+        if one.single_transfer is not None or one.window_amount is not None
+    }
+    return Limits(rules, amount_of) if rules else None
 
 
 async def open_store(settings: Settings) -> Store:

@@ -48,6 +48,7 @@ from reactor.handlers.request import Result
 from reactor.parts import (
     bridge_of,
     ethereum_chain,
+    limits_of,
     open_ethereum_key,
     open_pocket_key,
     open_store,
@@ -167,6 +168,9 @@ class Validator:
         self._stack.callback(self.journal.close)
         self.ledger = Ledger.open(directory, self.bridge)
         self._stack.callback(self.ledger.close)
+        limits = limits_of(self.settings, self.ledger.amount)
+        if limits is not None and not self.observe:
+            self.journal.limit(limits)
 
     def _wire(self, pocket_address: str) -> None:
         engine, store = self.settings.engine, self.store

@@ -23,8 +23,11 @@ class WaitReason(StrEnum):
     TURN = "turn"
     HELD = "held"
     PAUSED = "paused"
+    OVER_THRESHOLD = "over_threshold"
+    OVER_WINDOW = "over_window"
     DISPUTED = "disputed"
     IDENTITY = "identity"
+    OTHER_PROCESS = "other_process"
     OLDER_THAN_JOURNAL = "older_than_journal"
     JOURNAL_CONFLICT = "journal_conflict"
     OBSERVING = "observing"
@@ -50,8 +53,11 @@ WAIT_SENTENCES: dict[WaitReason, str] = {
     WaitReason.TURN: "another validator goes first",
     WaitReason.HELD: "it is held until an operator releases it",
     WaitReason.PAUSED: "an operator paused this direction",
+    WaitReason.OVER_THRESHOLD: "it is above this validator's limit for one transfer: held until released, or the delay is over",
+    WaitReason.OVER_WINDOW: "this validator's limit for the window of time is used up: held until there is room, or released",
     WaitReason.DISPUTED: "it was repaired three times and changed again each time",
     WaitReason.IDENTITY: "this validator's bridge identity differs from that of the others",
+    WaitReason.OTHER_PROCESS: "another process may be running with this validator's key",
     WaitReason.OLDER_THAN_JOURNAL: "its source event is older than this validator's signing journal",
     WaitReason.JOURNAL_CONFLICT: "the signing journal binds the event to something else",
     WaitReason.OBSERVING: "this process observes and signs nothing",
@@ -91,3 +97,6 @@ class HoldReason(StrEnum):
     RETURN_FAILED = "return_failed"
     LOST_JOURNAL = "lost_journal"
     DEEP_REORG = "deep_reorg"
+    OVER_THRESHOLD = "over_threshold"
+    OVER_WINDOW = "over_window"
+    BOOKS_OVERDRAWN = "books_overdrawn"

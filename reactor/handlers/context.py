@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from reactor.chains.ethereum.types import ContractFacts
 from reactor.documents.bridge import Bridge
@@ -35,7 +36,8 @@ class Context:
     """The dependencies of the handlers.
 
     `members` are the configured validators' Ethereum addresses: they only order turns; who counts is the contract's word.
-    `identity_clash` says why the others' heartbeats forbid signing, or is empty. `claims`: since when (seconds since the
+    `identity_clash` says why the others' heartbeats forbid signing, or is empty; `silenced` the same because of another process
+    with this key. `claims`: since when (seconds since the
     epoch) a document has claimed its status, as seen by this process.
     """
 
@@ -51,6 +53,7 @@ class Context:
     turns: Turns
     now: Callable[[], datetime]
     identity_clash: Callable[[], str] = lambda: ""
+    silenced: Callable[[], str] = lambda: ""
     claims: Remembered[object, tuple[str, float]] = field(default_factory=Remembered)
 
     async def quorum(self) -> tuple[Quorum, ContractFacts]:
@@ -74,12 +77,17 @@ class Context:
             return Blocked(WaitReason.OBSERVING)
         if not member:
             return Blocked(WaitReason.NOT_A_MEMBER, {"address": self.me.address})
+        if other := self.silenced():
+            return Blocked(WaitReason.OTHER_PROCESS, {"detail": other})
         # SECURITY: trust rule 8. Signatures over another identity's bytes could justify what this bridge does not.
         if clash := self.identity_clash():
             return Blocked(WaitReason.IDENTITY, {"detail": clash})
-        hold = self.journal.held(event, "mint" if direction == "mint" else "payout", recipient)
+        way: Literal["mint", "payout"] = "mint" if direction == "mint" else "payout"
+        hold = self.journal.held(event, way, recipient)
         if hold is None:
-            return None
+            # SECURITY: the limits. A transfer is first judged when the journal is asked to note it: until then nothing is held.
+            over = self.journal.over_limit(event, way)
+            return None if over is None else Blocked(over.wait, over.params)
         reason = WaitReason.PAUSED if hold.reason == "paused" else WaitReason.HELD
         return Blocked(reason, {"scope": hold.scope, "reason": hold.reason, "by": hold.by, "detail": hold.detail})
 

@@ -12,6 +12,8 @@ from reactor.settings.load import load_settings
 from reactor.settings.model import (
     EngineSettings,
     EthereumSettings,
+    LimitSettings,
+    LimitsSettings,
     LogSettings,
     MongoCollections,
     MongoSettings,
@@ -27,6 +29,8 @@ __all__ = [
     "EthereumSettings",
     "Fault",
     "FieldInfo",
+    "LimitSettings",
+    "LimitsSettings",
     "LogSettings",
     "MongoCollections",
     "MongoSettings",

@@ -151,6 +151,38 @@ class StateSettings(_Section):
         return Path(text).expanduser()
 
 
+class LimitSettings(_Section):
+    """What one direction may move without a person. Amounts are what left the other side, fees included."""
+
+    single_transfer: v.Amount | None = Field(None, description="largest transfer that is signed at once, in upokt; off if absent")
+    window_amount: v.Amount | None = Field(None, description="most that is signed within the window, in upokt; off if absent")
+    window_s: v.LongSeconds = Field(86_400, description="length of the rolling window")
+    delay_s: v.LongSeconds | None = Field(
+        None, description="after so long a held transfer is signed all the same; if absent only an operator releases it"
+    )
+
+    @model_validator(mode="after")
+    def _sensible(self) -> "LimitSettings":
+        if self.single_transfer is None and self.window_amount is None:
+            if self.delay_s is not None:
+                raise v.refuse("delay_s delays nothing", "Set single_transfer or window_amount too, or remove delay_s")
+        elif self.window_amount is not None and (self.single_transfer or 0) > self.window_amount:
+            raise v.refuse(
+                "single_transfer ({single}) is more than fits the window ({window})",
+                "Lower single_transfer to at most window_amount, or raise window_amount",
+                single=self.single_transfer,
+                window=self.window_amount,
+            )
+        return self
+
+
+class LimitsSettings(_Section):
+    """Limits per direction; this validator's own, off by default."""
+
+    mint: LimitSettings = Field(default_factory=LimitSettings, description="mints on Ethereum")
+    payout: LimitSettings = Field(default_factory=LimitSettings, description="refunds and returns on Pocket")
+
+
 class EngineSettings(_Section):
     """How hard the reactor works."""
 
@@ -187,6 +219,7 @@ class Settings(_Section):
     ethereum: EthereumSettings
     pocket: PocketSettings
     state: StateSettings
+    limits: LimitsSettings = Field(default_factory=LimitsSettings)
     engine: EngineSettings = Field(default_factory=EngineSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     validator: ValidatorSettings = Field(default_factory=ValidatorSettings)

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from sqlite3 import Connection
 from typing import Literal
 
 from reactor.state.database import Database, Row
+from reactor.state.limits import LIMIT_REASONS, Limits, Over, Tally
 
 Direction = Literal["mint", "payout"]
 Clock = Callable[[], float]
@@ -47,12 +49,20 @@ class Hold:
 
 
 def active_hold(
-    read: Callable[[str, tuple[str, ...]], Row | None], event: str, direction: Direction, recipient: str
+    read: Callable[[str, tuple[object, ...]], Row | None],
+    event: str,
+    direction: Direction,
+    recipient: str,
+    besides: tuple[str, ...] = (),
 ) -> Hold | None:
-    """The oldest active hold that stops signing for this event; `read` runs the query, inside a transaction or outside."""
+    """The oldest active hold that stops signing for this event, of another reason than `besides`.
+
+    `read` runs the query, inside a transaction or outside.
+    """
     scopes = (SIGNING, direction_scope(direction), event_scope(event), recipient_scope(recipient))
-    query = f"SELECT {_COLUMNS} FROM holds WHERE released_at IS NULL AND scope IN (?, ?, ?, ?) ORDER BY id LIMIT 1"  # noqa: S608
-    row = read(query, scopes)
+    left_out = f" AND reason NOT IN ({', '.join('?' * len(besides))})" if besides else ""
+    query = f"SELECT {_COLUMNS} FROM holds WHERE released_at IS NULL AND scope IN (?, ?, ?, ?){left_out} ORDER BY id LIMIT 1"  # noqa: S608
+    row = read(query, (*scopes, *besides))
     return Hold(*row) if row else None
 
 
@@ -61,6 +71,14 @@ class Holds:
 
     _db: Database
     _clock: Clock
+    _limits: Limits | None = None
+    _shown: tuple[int, Tally] = (0, {})
+
+    def limit(self, limits: Limits) -> None:
+        """Put limits in force for what is signed from now on. Without any, what an earlier limit holds stays held."""
+        with self._db.transaction() as connection:
+            limits.prepare(connection)
+        self._limits = limits
 
     def hold(self, scope: str, reason: str, detail: str, by: str, subject: str = "") -> int:
         """Hold `scope` ("signing", "recipient:<address>", "event:<key>"); returns the hold's id.
@@ -70,17 +88,20 @@ class Holds:
         (an operator's own hold) only an active one is the same.
         """
         with self._db.transaction() as connection:
-            row = connection.execute(
-                "SELECT id FROM holds WHERE scope = ? AND reason = ? AND subject = ? AND (released_at IS NULL OR subject <> '')",
-                (scope, reason, subject),
-            ).fetchone()
-            if row:
-                return int(row[0])
-            cursor = connection.execute(
-                "INSERT INTO holds (scope, reason, subject, detail, by, at) VALUES (?, ?, ?, ?, ?, ?)",
-                (scope, reason, subject, detail, by, self._now()),
-            )
-            return int(cursor.lastrowid or 0)
+            return self._note_hold(connection, scope, reason, detail, by, subject)
+
+    def _note_hold(self, connection: Connection, scope: str, reason: str, detail: str, by: str, subject: str) -> int:
+        row = connection.execute(
+            "SELECT id FROM holds WHERE scope = ? AND reason = ? AND subject = ? AND (released_at IS NULL OR subject <> '')",
+            (scope, reason, subject),
+        ).fetchone()
+        if row:
+            return int(row[0])
+        cursor = connection.execute(
+            "INSERT INTO holds (scope, reason, subject, detail, by, at) VALUES (?, ?, ?, ?, ?, ?)",
+            (scope, reason, subject, detail, by, self._now()),
+        )
+        return int(cursor.lastrowid or 0)
 
     def release(self, scope: str | int, by: str, why: str) -> int:
         """Release one hold by its id, or all active ones of a scope. Returns how many were active."""
@@ -110,8 +131,28 @@ class Holds:
         return [Hold(*row) for row in self._db.read(f"SELECT {_COLUMNS} FROM holds ORDER BY id")]  # noqa: S608
 
     def held(self, event: str, direction: Direction, recipient: str = "") -> Hold | None:
-        """The oldest active hold that would refuse a signature for this event: for showing; `sign_batch` asks again itself."""
-        return active_hold(self._db.read_one, event, direction, recipient)
+        """The oldest active hold that would refuse a signature for this event: for showing; `sign_batch` asks again itself.
+
+        What the limits hold is told by `over_limit`.
+        """
+        return active_hold(self._db.read_one, event, direction, recipient, self._judged_anew)
+
+    def over_limit(self, event: str, direction: Direction) -> Over | None:
+        """Why the limits hold this event, once they did: for showing; `sign_batch` judges by itself."""
+        if self._limits is None:
+            return None
+        query = "SELECT 1 FROM holds WHERE scope = ? AND released_at IS NULL AND reason IN (?, ?) LIMIT 1"
+        if self._db.read_one(query, (event_scope(event), *LIMIT_REASONS)) is None:
+            return None
+        now = self._now()
+        if self._shown[0] != now:  # many documents are shown in one second: the window is summed up once for all
+            self._shown = (now, {})
+        return self._limits.over(self._db.read, event, direction, now, self._shown[1])
+
+    @property
+    def _judged_anew(self) -> tuple[str, ...]:
+        """The holds that do not count by being there: their limits are asked each time."""
+        return LIMIT_REASONS if self._limits is not None else ()
 
     def release_attempt(self, event: str, by: str, why: str = "", attempt: int | None = None) -> int:
         """Allow signing attempt `attempt` of a payout whose earlier return failed in a block. Returns the attempt allowed.

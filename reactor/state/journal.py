@@ -12,10 +12,12 @@ from time import time
 from typing import Any, Literal, Self
 
 from reactor.documents.bridge import Bridge
+from reactor.documents.reasons import WaitReason
 from reactor.state.complete_sets import CompleteSets
 from reactor.state.database import Database, meta_of, require_schema
-from reactor.state.holds import PAUSED, Clock, Direction, Holds, active_hold
+from reactor.state.holds import PAUSED, Clock, Direction, Holds, active_hold, event_scope
 from reactor.state.journal_file import CORRUPT_REMEDY, JOURNAL_FILE, JOURNAL_SCHEMA, create_journal
+from reactor.state.limits import Tally
 from reactor.state.problems import JournalMissing, StateProblem
 from reactor.state.verdicts import Allowed, Refusal, Refused, Verdict
 
@@ -65,6 +67,11 @@ class JournalRow:
     at: int
 
 
+_OVER = {
+    WaitReason.OVER_THRESHOLD: Refusal.OVER_THRESHOLD,
+    WaitReason.OVER_WINDOW: Refusal.OVER_WINDOW,
+    WaitReason.LEDGER_BEHIND: Refusal.AMOUNT_UNKNOWN,
+}
 _COLUMNS = "event, outcome, attempt, digest, slot, chain, height, direction, recipient, at"
 
 
@@ -124,9 +131,10 @@ class Journal(Holds, CompleteSets):
             return []
         with self._db.transaction() as connection:
             allow_older = self._allows_older(connection)
-            return [self._judge(connection, entry, allow_older=allow_older) for entry in entries]
+            tally: Tally = {}
+            return [self._judge(connection, entry, tally, allow_older=allow_older) for entry in entries]
 
-    def _judge(self, connection: Connection, entry: JournalEntry, *, allow_older: bool) -> Verdict:
+    def _judge(self, connection: Connection, entry: JournalEntry, tally: Tally, *, allow_older: bool) -> Verdict:
         refused = self._stopped(connection, entry, allow_older=allow_older)
         if refused:
             return refused
@@ -140,13 +148,15 @@ class Journal(Holds, CompleteSets):
                 return Refused(Refusal.CONFLICT, f"{entry.event}: attempt {attempt} was signed as {bytes(digest).hex()}")
             if attempt == entry.attempt:
                 return Allowed(again=True)
-        return self._bind(connection, entry)
+        return self._bind(connection, entry, tally)
 
-    def _bind(self, connection: Connection, entry: JournalEntry) -> Verdict:
+    def _bind(self, connection: Connection, entry: JournalEntry, tally: Tally) -> Verdict:
         # SECURITY: the signature of an earlier attempt stays valid for ever; only a person can know that it is spent.
         (released,) = connection.execute("SELECT max(attempt) FROM releases WHERE event = ?", (entry.event,)).fetchone()
         if entry.attempt > (released or 0):
             return Refused(Refusal.UNRELEASED, f"{entry.event}: attempt {entry.attempt} waits for an operator's release")
+        if over := self._beyond_limits(connection, entry, tally):
+            return over
         if entry.slot is not None:
             # SECURITY: one nonce of a recipient mints one deposit: a slot never moves to another event.
             owner = connection.execute("SELECT event FROM slots WHERE slot = ?", (entry.slot,)).fetchone()
@@ -158,15 +168,33 @@ class Journal(Holds, CompleteSets):
             f"INSERT INTO signatures ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
             (*values, entry.direction, entry.recipient, self._now()),
         )
+        if self._limits is not None and entry.outcome != "objection":
+            self._limits.passed(connection, entry.event, entry.direction, self._now(), tally)
         return Allowed()
 
+    def _beyond_limits(self, connection: Connection, entry: JournalEntry, tally: Tally) -> Refused | None:
+        """A first signature that the limits hold. An objection moves nothing; a later attempt was released by a person."""
+        if self._limits is None or entry.outcome == "objection" or entry.attempt > 0:
+            return None
+
+        def read(sql: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+            return connection.execute(sql, parameters).fetchall()
+
+        # SECURITY: judged in the transaction that notes the signature, so that many at once cannot pass the window together.
+        over = self._limits.over(read, entry.event, entry.direction, self._now(), tally)
+        if over is None:
+            return None
+        if over.hold is not None:
+            self._note_hold(connection, event_scope(entry.event), over.hold.value, over.detail, "validator", entry.event)
+        return Refused(_OVER[over.wait], f"{entry.event}: {over.detail}")
+
     def _stopped(self, connection: Connection, entry: JournalEntry, *, allow_older: bool) -> Refused | None:
-        def read(sql: str, parameters: tuple[str, ...]) -> tuple[Any, ...] | None:
+        def read(sql: str, parameters: tuple[object, ...]) -> tuple[Any, ...] | None:
             row: tuple[Any, ...] | None = connection.execute(sql, parameters).fetchone()
             return row
 
         # SECURITY: read inside the transaction that notes the signature: a hold written before it stops it, from any process.
-        hold = active_hold(read, entry.event, entry.direction, entry.recipient)
+        hold = active_hold(read, entry.event, entry.direction, entry.recipient, self._judged_anew)
         if hold:
             reason = Refusal.PAUSED if hold.reason == PAUSED else Refusal.HELD
             return Refused(reason, f"{hold.scope}: {hold.reason} by {hold.by} {hold.detail}".rstrip())

@@ -111,6 +111,12 @@ class Ledger:
         row = self._db.read_one("SELECT kind, body, final, key FROM events WHERE document = ?", (str(document),))
         return _seen(row) if row else None
 
+    def amount(self, key: str) -> int | None:
+        """What moves for a deposit or burn, gross, in upokt; None where the ledger does not hold it as final."""
+        row = self._db.read_one("SELECT kind, body, final, key FROM events WHERE key = ? AND final = 1", (key,))
+        seen: Seen[Event] | None = _seen(row) if row else None
+        return seen.event.amount if seen is not None else None
+
     def minted(self, recipient: str, nonce: int) -> list[Seen[Minted]]:
         """The `Minted` events with this nonce, final ones first: at most one is final, the others are of rival blocks."""
         return self._events(

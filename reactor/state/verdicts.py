@@ -15,6 +15,10 @@ class Refusal(StrEnum):
     CONFLICT = "conflict"
     UNRELEASED = "unreleased"
     SLOT_TAKEN = "slot_taken"
+    OVER_THRESHOLD = "over_threshold"
+    OVER_WINDOW = "over_window"
+    AMOUNT_UNKNOWN = "amount_unknown"
+    OTHER_PROCESS = "other_process"
 
     @property
     def wait(self) -> WaitReason:
@@ -29,6 +33,10 @@ _WAITS = {
     Refusal.CONFLICT: WaitReason.JOURNAL_CONFLICT,
     Refusal.UNRELEASED: WaitReason.HELD,
     Refusal.SLOT_TAKEN: WaitReason.JOURNAL_CONFLICT,
+    Refusal.OVER_THRESHOLD: WaitReason.OVER_THRESHOLD,
+    Refusal.OVER_WINDOW: WaitReason.OVER_WINDOW,
+    Refusal.AMOUNT_UNKNOWN: WaitReason.LEDGER_BEHIND,
+    Refusal.OTHER_PROCESS: WaitReason.OTHER_PROCESS,
 }
 
 

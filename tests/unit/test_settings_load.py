@@ -321,3 +321,29 @@ def test_the_list_of_settings_is_whole_and_described():
         "pocket.key_passphrase",
     }
     assert all(field.description for field in listed.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "problem"),
+    [
+        ("[limits.mint]\nsingle_transfer = 0", "limits.mint.single_transfer", "greater than or equal to 1"),
+        ("[limits.mint]\nwindow_amount = 1.5", "limits.mint.window_amount", "whole number"),
+        ("[limits.payout]\nwindow_s = 0", "limits.payout.window_s", "greater than or equal to 1"),
+        ("[limits.payout]\ndelay_s = 60", "limits.payout", "delays nothing"),
+        ("[limits.mint]\nsingle_transfer = 11\nwindow_amount = 10", "limits.mint", "more than fits the window"),
+        ("[limits.burn]\nwindow_s = 60", "limits.burn", "is not a setting"),
+        ("[limits.mint]\nwindow = 60", "limits.mint.window", "is not a setting"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(write, text, field, problem):
+    found = faults(write(TOML + text))
+    assert list(found) == [field]
+    assert problem in str(found[field])
+
+
+def test_limits_are_off_by_default_and_set_per_direction(write):
+    assert load_settings(write(), {}).limits.mint.single_transfer is None
+    text = TOML + "[limits.payout]\nsingle_transfer = 10\nwindow_amount = 10\nwindow_s = 3600\ndelay_s = 60"
+    limits = load_settings(write(text), {"REACTOR_LIMITS__MINT__WINDOW_AMOUNT": "5"}).limits
+    assert (limits.payout.single_transfer, limits.payout.window_s, limits.payout.delay_s) == (10, 3600, 60)
+    assert (limits.mint.window_amount, limits.mint.single_transfer) == (5, None)

@@ -1,0 +1,98 @@
+"""The limits before every signature: the way through the flow, and the one that signs before the document is read."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reactor.documents.build import burn_document, deposit_document
+from reactor.documents.keys import burn_key, deposit_key
+from reactor.documents.reasons import WaitReason
+from reactor.documents.statuses import Collection
+from reactor.flows.decisions import Wait
+from reactor.handlers.mint import MintHandler
+from reactor.handlers.payout import PayoutHandler
+from reactor.state.limits import Limit, Limits
+from reactor.state.rows import EventKind
+from tests.unit.handler_world import NOW, World, burn, deposit, make_world
+
+pytestmark = pytest.mark.unit
+
+AMOUNT = 1_000_000
+
+
+@pytest.fixture
+def world(tmp_path: Path):
+    world = make_world(tmp_path)
+    yield world
+    world.close()
+
+
+def read(world: World, *, deposits: Any = (), burns: Any = ()) -> None:
+    world.record(EventKind.DEPOSIT, *deposits)
+    world.record(EventKind.RETURNED)
+    world.record(EventKind.MINTED)
+    world.record(EventKind.BURN, *burns)
+
+
+def limit(world: World, single: int) -> None:
+    rules = {way: Limit(single=single) for way in ("mint", "payout")}
+    world.journal.limit(Limits(rules, world.ledger.amount))
+
+
+def signed(world: World) -> bool:
+    return "append" in [update.kind for update in world.requests.updates]
+
+
+@pytest.mark.parametrize("rung", [True, False], ids=["signing ahead", "through the flow"])
+@pytest.mark.parametrize("single", [AMOUNT - 1, AMOUNT])
+async def test_a_mint_above_the_limit_is_held_whichever_way_it_is_signed(world: World, rung: bool, single: int) -> None:
+    event = deposit(5, amount=AMOUNT)
+    read(world, deposits=[event])
+    limit(world, single)
+    document = deposit_document(world.bridge, event, NOW)[1] | {"status": "confirmed"}
+    world.requests.documents[document["_id"]] = document
+    handler, key = MintHandler(world.context), deposit_key(world.bridge, event.tx_hash)
+    result = await handler.handle(document["_id"], rung=rung)
+    assert signed(world) == (single == AMOUNT)
+    assert (world.journal.knows(key, "mint", 0) is not None) == (single == AMOUNT)
+    if single == AMOUNT:
+        return
+    result = await handler.handle(document["_id"], rung=rung)
+    assert isinstance(result, Wait)
+    assert result.reason is WaitReason.OVER_THRESHOLD
+    assert dict(result.params) == {"limit": str(single), "amount": str(AMOUNT), "until": "released"}
+    world.journal.release(f"event:{key}", "alice", "looked at")
+    await handler.handle(document["_id"], rung=rung)
+    assert signed(world)
+
+
+@pytest.mark.parametrize("single", [AMOUNT - 1, AMOUNT])
+async def test_a_payout_above_the_limit_is_held_until_released(world: World, single: int) -> None:
+    event = burn(5, amount=AMOUNT)
+    read(world, burns=[event])
+    limit(world, single)
+    document = burn_document(world.bridge, event, NOW) | {"status": "confirmed"}
+    world.requests.documents[document["_id"]] = document
+    handler, key = PayoutHandler(Collection.BURN, world.context), burn_key(world.bridge, event.tx_hash, 0)
+    await handler.handle(document["_id"])
+    assert signed(world) == (single == AMOUNT)
+    if single == AMOUNT:
+        return
+    result = await handler.handle(document["_id"])
+    assert isinstance(result, Wait)
+    assert result.reason is WaitReason.OVER_THRESHOLD
+    world.journal.release(f"event:{key}", "alice", "looked at")
+    await handler.handle(document["_id"])
+    assert signed(world)
+
+
+async def test_a_document_that_is_done_raises_no_hold(world: World) -> None:
+    """Who reads all history anew would otherwise hold every large transfer that there ever was."""
+    event = deposit(5, amount=AMOUNT)
+    read(world, deposits=[event])
+    limit(world, 1)
+    document = deposit_document(world.bridge, event, NOW)[1] | {"status": "pending"}
+    world.requests.documents[document["_id"]] = document
+    await MintHandler(world.context).handle(document["_id"])
+    assert world.journal.holds() == []
