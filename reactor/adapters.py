@@ -26,7 +26,7 @@ from reactor.engine.heads import HeadSource
 from reactor.handlers.sources import home_of
 from reactor.state.journal import Journal, JournalEntry
 from reactor.state.ledger import Ledger
-from reactor.state.verdicts import Verdict
+from reactor.state.verdicts import Refusal, Refused, Verdict
 from reactor.state.windows import WindowResult
 from reactor.store import reading
 from reactor.store.bulk import Written, bulk
@@ -140,16 +140,23 @@ def _says(collection: Collection, raw: Mapping[str, Any]) -> Key | None:
 
 
 class BatchedJournal:
-    """The journal's question, asked from one thread: one disk sync for all entries that are ready together."""
+    """The journal's question, asked from one thread: one disk sync for all entries that are ready together.
 
-    def __init__(self, journal: Journal, *, timeout: float) -> None:
+    `silenced` says why this process may sign nothing at all, or is empty.
+    """
+
+    def __init__(self, journal: Journal, *, timeout: float, silenced: Callable[[], str] = lambda: "") -> None:
         self._journal = journal
+        self._silenced = silenced
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._batcher: Batcher[JournalEntry, Verdict] = Batcher(
             self._admit_all, max_size=500, busy=BURST_SECONDS, timeout=timeout
         )
 
-    async def _admit_all(self, entries: list[JournalEntry]) -> list[Verdict]:
+    async def _admit_all(self, entries: list[JournalEntry]) -> Sequence[Verdict]:
+        # SECURITY: the last gate before a signature, whatever was known when it was decided upon.
+        if why := self._silenced():
+            return [Refused(Refusal.OTHER_PROCESS, why)] * len(entries)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.sign_batch, entries)
 
     async def admit(self, entry: JournalEntry) -> Verdict:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import socket
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator, Hashable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from reactor.documents.statuses import REQUESTS, Collection, Status
 from reactor.engine.clock import SystemClock
 from reactor.engine.dispatcher import Dispatcher, Limits
 from reactor.engine.dispatcher import Handler as EngineHandler
-from reactor.engine.feed import ChangeFeed
+from reactor.engine.feed import Change, ChangeFeed
 from reactor.engine.heads import HeadSource
 from reactor.engine.keys import DONE, Cause, Key, Outcome, Waiting, WakeUp
 from reactor.engine.keys import Wake as EngineWake
@@ -43,6 +44,7 @@ from reactor.handlers.context import Context, Me
 from reactor.handlers.heartbeat import Hearts, Instance, Pulse
 from reactor.handlers.mint import MintHandler
 from reactor.handlers.payout import PayoutHandler
+from reactor.handlers.peers import Peers
 from reactor.handlers.reconcile import Reconciler
 from reactor.handlers.request import Result
 from reactor.parts import (
@@ -59,10 +61,13 @@ from reactor.settings import Settings
 from reactor.state.journal import Journal
 from reactor.state.ledger import Ledger
 from reactor.state.lock import ProcessLock
-from reactor.store.heartbeats import beat, read_heartbeats
+from reactor.state.problems import SecondProcess
+from reactor.state.runs import note_run
+from reactor.store.heartbeats import beat, heartbeats_at, read_heartbeats
 from reactor.store.insert import insert_missing
 from reactor.store.oplog import OplogWatch
 from reactor.store.reading import open_ids
+from reactor.store.updates import QUIET
 from scanners.ethereum import WatchedEthereum
 from scanners.loop import ChainScanner, Watched
 from scanners.pocket import WatchedPocket
@@ -82,6 +87,9 @@ _LATE_SECONDS: Final = 1.0
 """A document at rest that is written to is read so much later: late signatures come in a burst, and what the chains show rings by
 itself and at once."""
 _HEARTBEAT_TIMEOUT: Final = 20.0
+_LISTEN_SECONDS: Final = 0.5
+"""Heartbeats that ring are read together, and a question of another process is answered, at most so often."""
+_MOST_RUNG: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,11 @@ class Validator:
         self.bridge = bridge_of(settings)
         self._stack = AsyncExitStack()
         self._ledger_changed = asyncio.Event()
+        self._instance_id = uuid.uuid4().hex
+        self._started_at = datetime.now(UTC)
+        self._dead: frozenset[str] = frozenset()
+        self._heartbeats_rung = asyncio.Event()
+        self._rung_heartbeats: deque[ObjectId] = deque(maxlen=_MOST_RUNG)
         self._quorum: Quorum | None = None
         self.clock = SystemClock()
         self.heads = HeadSource(self.clock)
@@ -164,6 +177,7 @@ class Validator:
             lock = ProcessLock(directory)
             lock.acquire()
             self._stack.callback(lock.release)
+            self._dead = note_run(directory, self._instance_id)
         self.journal = Journal.open(directory, self.bridge)
         self._stack.callback(self.journal.close)
         self.ledger = Ledger.open(directory, self.bridge)
@@ -177,10 +191,11 @@ class Validator:
         finality = Finality.parse(self.settings.ethereum.finality, self.settings.ethereum.finality_floor)
         timeout = self.settings.mongo.timeout_ms / 1000 * 3
         requests = BatchedRequests(store, self._ring, batch=engine.batch_size, timeout=timeout)
-        admissions = BatchedJournal(self.journal, timeout=timeout)
+        admissions = BatchedJournal(self.journal, timeout=timeout, silenced=self._silenced)
         self._stack.push_async_callback(requests.close)
         self._stack.push_async_callback(admissions.close)
         members = self.settings.ethereum.validator_addresses
+        peers = Peers(self.me.address, members, self.settings.engine.heartbeat_interval_s, monotonic)
         self.context = Context(
             bridge=self.bridge,
             me=self.me,
@@ -191,9 +206,10 @@ class Validator:
             ethereum=EthereumNode(self.chains.ethereum, members),
             pocket=PocketNode(self.chains.pocket, self.bridge.vault),
             heads=ChainHeads(self.heads, self.settings.pocket.confirmations, finality),
-            turns=Turns(self.me.address, lambda: members, monotonic),
+            turns=Turns(self.me.address, peers.up, monotonic),
             now=lambda: datetime.now(UTC),
             identity_clash=lambda: self.hearts.clash,
+            silenced=self._silenced,
         )
         self.books = Books(self.context)
         self.handlers: dict[Collection, Handler] = {
@@ -203,7 +219,7 @@ class Validator:
         }
         self.reconciler = Reconciler(self.context, requests.insert_missing)
         self.oplog = OplogWatch(store)
-        self.hearts = Hearts(self.context, self._instance(pocket_address), self._pulse)
+        self.hearts = Hearts(self.context, self._instance(pocket_address), self._pulse, peers)
         self.reactor = self._reactor()
         self._add_scanners()
 
@@ -220,15 +236,17 @@ class Validator:
         feed = ChangeFeed(
             self.store.stream_client,
             self.settings.mongo.database,
-            [names[role] for role in REQUESTS],
+            [names[role] for role in (*REQUESTS, Collection.HEARTBEAT)],
             load_token=load,
             save_token=save,
+            quiet=QUIET,
         )
         reactor = Reactor(
             feed, self.heads, self.dispatcher, self.clock, sweep=SweepOptions(every=self.settings.engine.sweep_interval_s)
         )
         for role, handler in self.handlers.items():
             reactor.subscribe(names[role], _handling(handler), partial(self._open, role))
+        feed.changes(names[Collection.HEARTBEAT]).subscribe(self._heartbeat_rang)
         return reactor
 
     async def _open(self, role: Collection) -> AsyncIterator[ObjectId]:
@@ -263,7 +281,10 @@ class Validator:
             self.heads.add(watched.name, scanner.heads)
 
     async def run(self) -> None:
-        """Run until SIGTERM or SIGINT. Raises LoopError when one of the engine's own loops breaks."""
+        """Run until SIGTERM or SIGINT.
+
+        Raises LoopError when one of the engine's own loops breaks, or when an older process turns out to run with the same key.
+        """
         # What was imported lives as long as the process: the collector would walk through it again and again.
         gc.collect()
         gc.freeze()
@@ -271,6 +292,8 @@ class Validator:
         supervisor.add("reactor", self.reactor.run)
         supervisor.add("books", self._keep_books)
         if not self.observe:
+            # Before anything is looked at: where nobody else runs with this key, nothing has to wait to be signed.
+            await self.exchange_heartbeats()
             supervisor.add("heartbeat", self._beat)
         logger.info(
             "validator {} of vault {} and token {}{}",
@@ -308,16 +331,73 @@ class Validator:
                 await self.dispatcher.submit(WakeUp(Key(name, document_id), Cause.SWEEP))
 
     async def _beat(self, stop: asyncio.Event) -> None:
-        never = asyncio.Event()
         while not stop.is_set():
-            try:
-                async with asyncio.timeout(_HEARTBEAT_TIMEOUT):
-                    await self._look_at_oplog()
-                    await beat(self.store, {**await self.hearts.own(), "created_at": self.context.now()})
-                    await self.hearts.hear(await read_heartbeats(self.store))
-            except Exception as error:  # noqa: BLE001 - Mongo, a node or the key service may be away; the next beat comes
-                logger.warning("no heartbeat: {!r}", error)
-            await _either(stop, never, self.settings.engine.heartbeat_interval_s)
+            await self.exchange_heartbeats()
+            await self._between_heartbeats(stop)
+
+    async def exchange_heartbeats(self) -> None:
+        """Hear the others, and write the own heartbeat. Raises SecondProcess where an older one runs with the same key."""
+        try:
+            async with asyncio.timeout(_HEARTBEAT_TIMEOUT):
+                # Heard first: another process on a host of the same name writes into the same place.
+                await self._listen()
+                await beat(self.store, {**await self.hearts.own(), "created_at": self.context.now()})
+                await self._listen()
+                self.hearts.twins.said()
+        except Exception as error:  # noqa: BLE001 - Mongo or the key service may be away; the next beat comes
+            logger.warning("no heartbeat: {!r}", error)
+        self._end_if_younger()
+        try:
+            async with asyncio.timeout(_HEARTBEAT_TIMEOUT):
+                await self.hearts.compare()
+                await self._look_at_oplog()
+        except Exception as error:  # noqa: BLE001 - Mongo or a node may be away; what was found before stands
+            logger.warning("the others' identity or the oplog was not looked at: {!r}", error)
+
+    async def _listen(self) -> None:
+        """The heartbeats that claim to be of a validator, and first of all those whose places are known."""
+        known = self.settings.ethereum.validator_addresses
+        places = [*self.hearts.places.values(), *self._rung_heartbeats]
+        self._rung_heartbeats.clear()
+        rows = await heartbeats_at(self.store, places)
+        self.hearts.listen([*rows, *await read_heartbeats(self.store, [*known, self.me.address])], known)
+
+    async def _between_heartbeats(self, stop: asyncio.Event) -> None:
+        """The pause; heartbeats that ring are heard in it, and a new process with this key ends it: it waits for the answer."""
+        until = monotonic() + self.settings.engine.heartbeat_interval_s
+        pause = asyncio.Event()
+        while not stop.is_set() and (left := until - monotonic()) > 0:
+            await _either(stop, self._heartbeats_rung, left)
+            if not self._heartbeats_rung.is_set():
+                continue
+            await _either(stop, pause, min(left, _LISTEN_SECONDS))
+            self._heartbeats_rung.clear()
+            await self._hear_rung()
+            if self.hearts.twins.asks:
+                return
+
+    async def _hear_rung(self) -> None:
+        rung = [*self._rung_heartbeats]
+        self._rung_heartbeats.clear()
+        try:
+            async with asyncio.timeout(_HEARTBEAT_TIMEOUT):
+                rows = await heartbeats_at(self.store, rung)
+            self.hearts.listen(rows, self.settings.ethereum.validator_addresses)
+        except (PyMongoError, TimeoutError) as error:
+            logger.warning("heartbeats that rang are read with the next beat: {!r}", error)
+        self._end_if_younger()
+
+    def _heartbeat_rang(self, change: Change) -> None:
+        self._rung_heartbeats.append(change.id)
+        self._heartbeats_rung.set()
+
+    def _silenced(self) -> str:
+        return self.hearts.twins.silenced()
+
+    def _end_if_younger(self) -> None:
+        if why := self.hearts.twins.stop:
+            logger.error("this process ends and signs nothing more: {}", why)
+            raise SecondProcess(why)
 
     def _instance(self, pocket_address: str) -> Instance:
         keys = self.bridge.pocket_keys
@@ -325,10 +405,12 @@ class Validator:
         return Instance(
             validator_id=self.settings.validator.name or f"wpokt-validator-{place:02d}",
             hostname=socket.gethostname(),
-            instance=uuid.uuid4().hex,
+            instance=self._instance_id,
             version=software_version(),
-            started_at=datetime.now(UTC),
+            started_at=self._started_at,
             pocket_address=pocket_address,
+            interval=self.settings.engine.heartbeat_interval_s,
+            dead=self._dead,
         )
 
     async def _look_at_oplog(self) -> None:

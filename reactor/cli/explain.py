@@ -85,14 +85,15 @@ def _own(settings: Settings, stack: ExitStack) -> tuple[Journal | None, Ledger |
 
 async def _ask(settings: Settings, text: str) -> tuple[Found, People, int, tuple[str, ...]]:
     from reactor.cli.people import people
+    from reactor.handlers.heartbeat import verified_heartbeats
     from reactor.parts import open_store
     from reactor.store import tail
-    from reactor.store.heartbeats import read_heartbeats
 
     async with await open_store(settings) as store, asyncio.TaskGroup() as group:
         found, quorum = group.create_task(tail.find(store, text)), group.create_task(_quorum(settings))
-        rows = group.create_task(read_heartbeats(store))
-    everyone = people(rows.result(), settings.ethereum.validator_addresses, datetime.now(UTC))
+        hearts = group.create_task(verified_heartbeats(store, settings.ethereum.validator_addresses))
+    rows, others = hearts.result()
+    everyone = people(rows, settings.ethereum.validator_addresses, datetime.now(UTC), others)
     return found.result(), everyone, *quorum.result()
 
 

@@ -23,7 +23,7 @@ _EXPECTED: Final[dict[str, Callable[[Any], Told]]] = {
     "reactor.chains.errors.ChainError": lambda e: (f"Ethereum: {e}", _NODE, EXIT_PROBLEM),
     "reactor.chains.pocket.errors.PocketRpcError": lambda e: (f"Pocket: {e}", _NODE, EXIT_PROBLEM),
     "reactor.chains.pocket.errors.PocketConfigError": lambda e: (str(e), "correct the configuration", EXIT_USAGE),
-    "reactor.engine.supervisor.LoopError": lambda e: (str(e), "the log says why; start it again", EXIT_PROBLEM),
+    "reactor.engine.supervisor.LoopError": lambda e: _own_words(e) or (str(e), "the log says why; start it again", EXIT_PROBLEM),
     "pymongo.errors.PyMongoError": lambda e: (
         f"MongoDB: {type(e).__name__}: {str(e)[:300]}",
         "check the replica set with `reactor check`",
@@ -32,6 +32,12 @@ _EXPECTED: Final[dict[str, Callable[[Any], Told]]] = {
     "builtins.TimeoutError": lambda _: ("it took too long", "`reactor check` names what does not answer", EXIT_PROBLEM),
     "builtins.OSError": lambda e: (f"{e.filename or 'the operating system'}: {e.strerror or e}", "", EXIT_PROBLEM),
 }
+
+
+def _own_words(error: BaseException) -> Told | None:
+    """What a loop that ended the process on purpose said: what is wrong and what to do."""
+    cause = error.__cause__
+    return told(cause) if cause is not None and f"{type(cause).__module__}".startswith("reactor.state.") else None
 
 
 def told(error: BaseException) -> Told | None:

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from reactor.documents.models import Heartbeat
-from reactor.handlers.heartbeat import FRESH_SECONDS, verified_heartbeat
+from reactor.handlers.heartbeat import verified_heartbeat
+from reactor.handlers.twins import FRESH_SECONDS
 
 UP_SECONDS: Final = 120.0
 """Four heartbeats of the default pause."""
@@ -42,14 +43,14 @@ class People:
         return {one.beat.pokt_public_key: one for one in self.persons if one.beat is not None}
 
 
-def people(rows: Iterable[Mapping[str, Any]], configured: Sequence[str], now: datetime) -> People:
-    """Read heartbeats, newest first.
+def people(rows: Iterable[Mapping[str, Any]], configured: Sequence[str], now: datetime, others: int = 0) -> People:
+    """Read heartbeats, newest first. `others`: how many more lie there that are of nobody configured or do not verify.
 
     SECURITY: they are claims that anyone with write access can make; one that does not verify is counted, not shown.
     """
     beats: dict[str, Heartbeat] = {}
     clones: list[str] = []
-    forged = 0
+    forged = others
     for row in rows:
         beat = verified_heartbeat(row)
         if beat is None:

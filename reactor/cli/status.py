@@ -53,16 +53,17 @@ def status(config: ConfigOption = None, oldest: OldestOption = _OLDEST, as_json:
 
 async def _snapshot(settings: Settings, limit: int) -> Snapshot:
     from reactor.cli.people import people
+    from reactor.handlers.heartbeat import verified_heartbeats
     from reactor.parts import bridge_of, open_store
     from reactor.store import tail
-    from reactor.store.heartbeats import read_heartbeats
     from reactor.store.indexes import OPEN_STATUSES
 
     now = datetime.now(UTC)
     async with await open_store(settings) as store:
-        counts, rows = await tail.counts(store), await read_heartbeats(store)
+        counts = await tail.counts(store)
+        rows, others = await verified_heartbeats(store, settings.ethereum.validator_addresses)
         oldest = {one: await tail.oldest(store, one, limit) for one in OPEN_STATUSES} if limit else {}
-    everyone = people(rows, settings.ethereum.validator_addresses, now)
+    everyone = people(rows, settings.ethereum.validator_addresses, now, others)
     return Snapshot(counts, oldest, everyone, bridge_of(settings).identity_hash(), now)
 
 

@@ -208,7 +208,8 @@ class OpenDocument(_Model):
 class Heartbeat(_Model):
     """What a validator says of itself, signed with its Ethereum key; true at all times (`healthy` included).
 
-    The first block of fields are those that the existing monitor app reads.
+    The first block of fields are those that the existing monitor app reads. `rivals`: the instances of other processes with the
+    same key that it has heard of (`handlers.twins`).
     """
 
     id: ObjectId | None = Field(default=None, alias="_id")
@@ -227,6 +228,9 @@ class Heartbeat(_Model):
     started_at: datetime = NO_TIME
     counter: int = 0
     version: Text = ""
+    rivals: list[Text] = Field(default_factory=list, max_length=50)
+    pocket_chain_id: Text = ""
+    ethereum_chain_id: Text = ""
     pocket_height: Decimal = ""
     ethereum_height: Decimal = ""
     pocket_cursor: Decimal = ""

@@ -8,12 +8,12 @@ from time import monotonic
 from typing import Final
 
 from reactor.documents.models import Heartbeat
-from reactor.handlers.heartbeat import FRESH_SECONDS, verified_heartbeat
+from reactor.handlers.heartbeat import verified_heartbeat, verified_heartbeats
+from reactor.handlers.twins import FRESH_SECONDS
 from reactor.parts import bridge_of
 from reactor.preflight.results import CheckResult, Level, failed, passed
 from reactor.settings import Settings
 from reactor.store.connection import Store
-from reactor.store.heartbeats import read_heartbeats
 from reactor.store.indexes import verify
 
 _SKEW_WARNING: Final = 2.0
@@ -51,7 +51,8 @@ async def check_others(store: Store, settings: Settings, own: str, members: Cont
     """
     identity = bridge_of(settings).identity_hash()
     heard: dict[str, Heartbeat] = {}
-    for row in await read_heartbeats(store):
+    rows, _ = await verified_heartbeats(store, settings.ethereum.validator_addresses)
+    for row in rows:
         one = verified_heartbeat(row)
         if one is not None and one.eth_address in members and one.eth_address != own:
             heard.setdefault(one.eth_address, one)  # newest first

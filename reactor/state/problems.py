@@ -28,6 +28,15 @@ class StateLocked(StateProblem):
     """Another process runs on this state directory."""
 
 
+class SecondProcess(StateProblem):
+    """An older process runs with the same key."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            what, "run one process per key: leave the other one, or stop it first and start this one with its journal"
+        )
+
+
 class FinalityViolated(StateProblem):
     """The chain now shows something else than what this validator has seen final: a deep reorganisation or a lying node."""
 

@@ -1,6 +1,6 @@
 """Heartbeats: what each validator says of itself, one document per validator and host."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -55,3 +55,30 @@ async def read_heartbeats(store: Store, addresses: Sequence[str] | None = None) 
         return await (await store.collection(Collection.HEARTBEAT).aggregate(pipeline)).to_list()
 
     return await retrying(run)
+
+
+async def heartbeats_at(store: Store, ids: Iterable[Any]) -> list[Document]:
+    """The heartbeats under these `_id`s: those of validators that were heard before are found among any number of forged ones.
+
+    At most `MOST`; one that is too large is left out. SECURITY: claims, as above.
+    """
+    wanted = list(dict.fromkeys(ids))[:MOST]
+    if not wanted:
+        return []
+    pipeline: list[Document] = [
+        {"$match": {"_id": {"$in": wanted}}},
+        {"$match": {"$expr": {"$lte": [{"$bsonSize": "$$ROOT"}, _LARGEST]}}},
+    ]
+
+    async def run() -> list[Document]:
+        return await (await store.collection(Collection.HEARTBEAT).aggregate(pipeline)).to_list()
+
+    return await retrying(run)
+
+
+async def each_heartbeat(store: Store) -> AsyncIterator[Document]:
+    """Every heartbeat that is not too large, in no order: for people, who want to find the honest ones whatever lies there."""
+    small: Document = {"$match": {"$expr": {"$lte": [{"$bsonSize": "$$ROOT"}, _LARGEST]}}}
+    async with await store.collection(Collection.HEARTBEAT).aggregate([small], batchSize=MOST) as cursor:
+        async for row in cursor:
+            yield row

@@ -57,8 +57,10 @@ class Cost:
 
 @asynccontextmanager
 async def running(net: Localnet) -> AsyncIterator[Validator]:
-    """The first validator in this process: its scanners and its reactor. It sends no heartbeats, which come by the clock."""
+    """The first validator in this process: its scanners and its reactor. It sends one heartbeat, without which it signs nothing,
+    and no more, for they come by the clock."""
     validator = await Validator.open(net.validators[0].settings())
+    await validator.exchange_heartbeats()
     stop = asyncio.Event()
     task = asyncio.create_task(validator.reactor.run(stop))
     try:

@@ -1,0 +1,304 @@
+"""Two processes with one key: only a heartbeat that names this process proves another, and the younger stops."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reactor.adapters import BatchedJournal
+from reactor.documents.heartbeats import heartbeat_digest
+from reactor.documents.reasons import WaitReason
+from reactor.handlers.heartbeat import Hearts, Instance, Pulse
+from reactor.handlers.twins import FRESH_SECONDS
+from reactor.state.journal import JournalEntry
+from reactor.state.lock import LOCK_FILE, ProcessLock
+from reactor.state.runs import note_run
+from reactor.state.verdicts import Allowed, Refused
+from tests.unit.handler_world import NOW, World, make_world
+
+pytestmark = pytest.mark.unit
+
+SILENCE = 90.0
+Rows = dict[str, dict[str, Any]]
+"""The heartbeats in the database, by host."""
+
+
+@pytest.fixture
+def world(tmp_path: Path):
+    world = make_world(tmp_path)
+    yield world
+    world.close()
+
+
+class Process:
+    """One process with the validator's key; `at` is its monotonic clock."""
+
+    def __init__(self, world: World, name: str, started: float, *, dead: frozenset[str] = frozenset(), **other: Any) -> None:
+        self.at = 1000.0
+        self.world = world
+        context = replace(world.context, **other)
+        self.address = context.me.address
+        instance = Instance("v", name, name, "1", NOW + timedelta(seconds=started), "aa" * 20, 30.0, dead)
+        self.hearts = Hearts(context, instance, lambda: Pulse(0, [], 0, []), monotonic=lambda: self.at)
+
+    async def beat(self, rows: Rows) -> dict[str, Any]:
+        """As the validator does it: hear, write, hear."""
+        self.hearts.listen([*rows.values()], [self.address])
+        rows[self.hearts.instance.hostname] = await self.hearts.own()
+        self.hearts.listen([*rows.values()], [self.address])
+        self.hearts.twins.said()
+        return rows[self.hearts.instance.hostname]
+
+    @property
+    def stops(self) -> bool:
+        return "is older" in self.hearts.twins.stop
+
+    @property
+    def silenced(self) -> str:
+        return self.hearts.twins.silenced()
+
+
+async def test_alone_it_signs_as_soon_as_it_was_heard(world: World) -> None:
+    one = Process(world, "one", 0)
+    assert "not known yet" in one.silenced
+    await one.beat({})
+    assert (one.silenced, one.stops) == ("", False)
+
+
+async def test_a_younger_one_signs_nothing_and_stops_when_the_older_answers(world: World) -> None:
+    rows: Rows = {}
+    older, younger = Process(world, "older", 0), Process(world, "younger", 100)
+    await older.beat(rows)
+    await younger.beat(rows)
+    assert "may run with this key" in younger.silenced
+    assert not younger.stops, "the older's heartbeat may be of a process that died"
+    older.hearts.listen([*rows.values()], [])
+    assert older.hearts.twins.asks
+    assert (await older.beat(rows))["rivals"] == ["younger"]
+    younger.hearts.listen([*rows.values()], [])
+    assert younger.stops
+    assert "older, started 2026-01-01" in younger.silenced
+    assert (older.stops, older.silenced) == (False, "")
+    await younger.beat(rows)
+    await older.beat(rows)
+    assert not older.stops
+
+
+async def test_of_two_that_run_already_the_younger_stops(world: World) -> None:
+    older, younger = Process(world, "older", 0), Process(world, "younger", 100)
+    await older.beat({})
+    await younger.beat({})
+    assert older.silenced == younger.silenced == ""
+    rows: Rows = {}
+    for _ in range(2):  # each now sees what the other wrote
+        await older.beat(rows)
+        await younger.beat(rows)
+    assert (older.stops, younger.stops) == (False, True)
+
+
+async def test_two_that_start_together_do_not_both_sign_and_one_goes_on(world: World) -> None:
+    rows: Rows = {}
+    both = [Process(world, name, 0) for name in ("a", "b")]
+    for one in both:
+        await one.beat(rows)
+    assert sum(not one.silenced for one in both) == 1, "who wrote second saw the first"
+    for _ in range(2):
+        for one in both:
+            await one.beat(rows)
+    assert [one.stops for one in both] == [False, True], "the instance's name decides between equal starts"
+
+
+async def test_after_a_kill_elsewhere_it_signs_once_the_other_was_silent(world: World) -> None:
+    rows: Rows = {}
+    await Process(world, "killed", 0).beat(rows)
+    fresh = Process(world, "fresh", 60)
+    await fresh.beat(rows)
+    fresh.at += SILENCE - 1
+    await fresh.beat(rows)
+    assert "may run with this key" in fresh.silenced
+    fresh.at += 2
+    assert fresh.silenced == ""
+    # Once it may sign, a heartbeat that is put back takes nothing from it.
+    await fresh.beat(rows)
+    assert (fresh.silenced, fresh.stops) == ("", False)
+
+
+async def test_after_a_kill_on_the_same_disk_it_signs_at_once(world: World) -> None:
+    rows: Rows = {}
+    await Process(world, "killed", 0).beat(rows)
+    fresh = Process(world, "fresh", 60, dead=frozenset({"killed"}))
+    await fresh.beat(rows)
+    assert fresh.silenced == ""
+
+
+async def test_a_start_with_a_clock_behind_waits_until_the_other_has_stopped(world: World) -> None:
+    rows: Rows = {}
+    running, fresh = Process(world, "running", 0), Process(world, "fresh", -600)
+    await running.beat(rows)
+    await fresh.beat(rows)
+    await running.beat(rows)
+    await fresh.beat(rows)
+    assert fresh.silenced, "by its clock it is the older one: the other stops, and until it has, nothing is signed"
+    await running.beat(rows)
+    assert running.stops
+    fresh.at += SILENCE + 1
+    assert (fresh.silenced, fresh.stops) == ("", False)
+
+
+# --- what stops nobody -----------------------------------------------------------------------------------------------
+
+
+async def answers(world: World) -> tuple[Process, dict[str, Any]]:
+    """A younger process that waits, and the answer of the older one that would stop it."""
+    rows: Rows = {}
+    older, younger = Process(world, "older", 0), Process(world, "younger", 100)
+    await older.beat(rows)
+    await younger.beat(rows)
+    return younger, await older.beat(rows)
+
+
+async def signed(world: World, beat: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The heartbeat with changes, under a signature that is good for them."""
+    fields = {**beat, **changes}
+    key = world.context.me.ethereum_signer
+    assert key is not None
+    return {**fields, "signature": "0x" + (await key.sign(heartbeat_digest(fields), "heartbeat")).hex()}
+
+
+async def test_the_answer_itself_stops(world: World) -> None:
+    younger, answer = await answers(world)
+    younger.hearts.listen([await signed(world, answer)], [])
+    assert younger.stops
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"signature": ""},
+        {"signature": "0x" + "11" * 65},
+        {"counter": 99},
+        {"hostname": "elsewhere"},
+        {"updated_at": NOW + timedelta(days=1)},
+        {"rivals": ["younger", "more"]},
+        {"signature": None},
+        {"rivals": "younger"},
+    ],
+)
+async def test_an_unsigned_or_altered_answer_stops_nobody(world: World, spoil: dict[str, Any]) -> None:
+    younger, answer = await answers(world)
+    younger.hearts.listen([{**answer, **spoil}], [])
+    assert not younger.stops
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"pokt_vault_address": "11" * 20},
+        {"wpokt_address": "0x" + "77" * 20},
+        {"pocket_chain_id": "testnet"},
+        {"ethereum_chain_id": "11155111"},
+    ],
+)
+async def test_an_answer_of_another_bridge_stops_nobody(world: World, other: dict[str, Any]) -> None:
+    younger, answer = await answers(world)
+    younger.hearts.listen([await signed(world, answer, **other)], [])
+    assert not younger.stops
+
+
+async def test_a_heartbeat_of_another_key_stops_nobody(world: World) -> None:
+    """Another validator names this instance as often as he likes: it is this key's process that is asked for."""
+    younger, answer = await answers(world)
+    key = world.keys[1]
+    beat = {**answer, "eth_address": key.address}
+    beat["signature"] = "0x" + (await key.sign(heartbeat_digest(beat), "heartbeat")).hex()
+    younger.hearts.listen([beat], [key.address])
+    assert younger.hearts.seen[key.address].rivals == ["younger"], "it was heard"
+    assert not younger.stops
+
+
+@pytest.mark.parametrize("age", [-10 * FRESH_SECONDS, 0.0, 10 * FRESH_SECONDS])
+async def test_a_replayed_stale_or_future_heartbeat_stops_nobody_and_delays_for_a_while_at_most(world: World, age: float) -> None:
+    """They are validly signed, by an earlier process with this key, and name other processes than this one."""
+    rows: Rows = {}
+    dead = Process(world, "dead", -5)
+    beat = await signed(world, await dead.beat({}), updated_at=NOW + timedelta(seconds=age), rivals=["another"])
+    one = Process(world, "one", 0)
+    for counter in range(1, 5):
+        rows["dead"] = await signed(world, beat, counter=counter)
+        await one.beat(rows)
+        one.at += SILENCE / 3
+    assert (one.silenced, one.stops) == ("", False)
+
+
+async def test_an_answer_that_is_put_back_delays_nobody_for_ever(world: World) -> None:
+    rows: Rows = {}
+    other, fresh = Process(world, "other", 0), Process(world, "fresh", -600)
+    await fresh.beat(rows)
+    answer = await other.beat(rows)
+    fresh.hearts.listen([answer], [])
+    # `other` is younger by its date and has stopped; somebody puts its last word back, again and again.
+    for _ in range(4):
+        fresh.at += SILENCE / 3
+        rows["other"] = answer
+        await fresh.beat(rows)
+    assert fresh.silenced == ""
+
+
+async def test_no_more_than_a_few_are_named_however_many_lie_there(world: World) -> None:
+    rows = {}
+    beat = await Process(world, "x", 0).beat({})
+    for number in range(100):
+        rows[f"{number}"] = await signed(world, beat, instance=f"{number:032x}")
+    one = Process(world, "one", 5)
+    await one.beat(rows)
+    assert len(one.hearts.twins.named) == 16
+
+
+# --- the gates, and what ran on this disk ----------------------------------------------------------------------------
+
+
+async def test_nothing_passes_the_journal_while_another_process_may_run(world: World) -> None:
+    entry = JournalEntry("event", "mint", 0, b"\1" * 32, None, "pocket", 5, "mint")
+    why = ["another process"]
+    gate = BatchedJournal(world.journal, timeout=10, silenced=lambda: why[0])
+    verdict = await gate.admit(entry)
+    assert isinstance(verdict, Refused)
+    assert (verdict.reason.wait, verdict.detail) == (WaitReason.OTHER_PROCESS, "another process")
+    assert world.journal.signed("event") == []
+    why[0] = ""
+    assert await gate.admit(entry) == Allowed()
+    await gate.close()
+
+
+def test_a_document_says_that_another_process_may_run(world: World) -> None:
+    context = replace(world.context, silenced=lambda: "another")
+    blocked = context.blocked("event", "mint", "", member=True)
+    assert blocked is not None
+    assert blocked.reason is WaitReason.OTHER_PROCESS
+    assert world.context.blocked("event", "mint", "", member=True) is None
+
+
+def test_what_held_this_very_lock_is_dead_and_what_held_a_copy_is_not(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    with ProcessLock(first):
+        assert note_run(first, "a") == frozenset()
+    with ProcessLock(first):
+        assert note_run(first, "b") == {"a"}
+    second.mkdir()
+    for path in first.iterdir():
+        (second / path.name).write_bytes(path.read_bytes())
+    assert (second / LOCK_FILE).exists()
+    with ProcessLock(second):
+        assert note_run(second, "c") == frozenset(), "the original may run"
+    with ProcessLock(first):
+        assert note_run(first, "d") == {"a", "b"}
+
+
+def test_a_list_of_runs_that_is_none_is_ignored(tmp_path: Path) -> None:
+    with ProcessLock(tmp_path):
+        (tmp_path / "runs").write_bytes(b"\xff\xfe one two three\n")
+        assert note_run(tmp_path, "a") == frozenset()
+        assert note_run(tmp_path, "b") == frozenset()
+        assert note_run(tmp_path, "c") == {"b"}
