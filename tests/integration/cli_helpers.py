@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,10 +150,10 @@ def write_toml(path: Path, tree: dict[str, dict[str, Any]]) -> Path:
 
 
 @contextlib.contextmanager
-def network() -> Iterator[Network]:
-    """Everything up; everything ended afterwards."""
+def network(keys: Callable[[int], Keys] = keys_of) -> Iterator[Network]:
+    """Everything up; everything ended afterwards. `keys` makes those of each validator."""
     loop = LoopThread()
-    validators = [keys_of(number) for number in range(VALIDATORS)]
+    validators = [keys(number) for number in range(VALIDATORS)]
     vault = vault_address([one.pocket_key for one in validators])
     mongo, anvil = MongoReplicaSet(), Anvil(block_time=0.5)
     pocket = PocketNode(Genesis(balances={vault: 10**9}), block_time=0.5)
