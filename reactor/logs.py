@@ -35,6 +35,8 @@ _QUIET = {
     "botocore": logging.WARNING,
     # Its debug log prints commands with the documents in them.
     "pymongo": logging.WARNING,
+    # It tells each retry; what failed is told once, with the endpoint's name, and counted.
+    "stamina": logging.ERROR,
     "urllib3": logging.WARNING,
     "web3": logging.WARNING,
     "websockets": logging.WARNING,

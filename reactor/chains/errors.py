@@ -5,25 +5,79 @@
 `MalformedAnswer`: not what the protocol promises (HTML, empty, a field of the wrong type); try another endpoint.
 `NotFound`: a well-formed "there is no such block or transaction"; wait, or ask another endpoint.
 `WrongChain`: the endpoint serves another chain than the configured one; an operator must act.
+`NotAgreed`: fewer endpoints than configured say the same; wait, and see which ones it names.
 
 Each names endpoint and method. Endpoints are named without path, query and credentials: providers put keys there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Final
 from urllib.parse import urlsplit
 
 __all__ = [
     "ChainError",
     "MalformedAnswer",
+    "Means",
+    "NotAgreed",
     "NotFound",
+    "RpcProblem",
     "RpcRefused",
     "RpcUnavailable",
     "WrongChain",
     "endpoint_label",
+    "retry_after_seconds",
 ]
 
 _MESSAGE_LIMIT = 300
+LONGEST_RETRY_AFTER: Final = 300.0
+"""Seconds that an endpoint may ask us to stay away: a broken one must not be able to shut itself out for days."""
+
+
+class Means(Enum):
+    """What an error says about the endpoint that was asked, and so what to do next.
+
+    `FAULT`: no usable answer; it stands back, the others are asked, another round may help. `WRONG`: as `FAULT`, but asking
+    again cannot help. `ELSEWHERE`: an answer, but another endpoint may know better. `FINAL`: the answer; nobody else is asked.
+    """
+
+    FAULT = "fault"
+    WRONG = "wrong"
+    ELSEWHERE = "elsewhere"
+    FINAL = "final"
+
+
+class RpcProblem(Exception):  # noqa: N818 - named for what it is
+    """Base of the errors of all chain clients, as the list of endpoints needs to know them.
+
+    `throttled`: the endpoint said that it is asked too much. `retry_after`: the seconds that it asked for, None if it did not.
+    `asked` is False where the call never went out (our own rate limit), which says nothing against the endpoint.
+    """
+
+    throttled: bool = False
+    retry_after: float | None = None
+    asked: bool = True
+    means: Means = Means.FINAL
+
+
+def retry_after_seconds(header: str | None) -> float | None:
+    """The seconds of a `Retry-After` header (RFC 9110 10.2.3: whole seconds or a date), at most `LONGEST_RETRY_AFTER`."""
+    if header is None:
+        return None
+    text = header.strip()
+    if text.isascii() and text.isdigit() and len(text) <= 9:
+        return min(float(text), LONGEST_RETRY_AFTER)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return min(max(0.0, (moment - datetime.now(UTC)).total_seconds()), LONGEST_RETRY_AFTER)
 
 
 def endpoint_label(url: str) -> str:
@@ -42,7 +96,7 @@ def endpoint_label(url: str) -> str:
     return f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
 
 
-class ChainError(Exception):
+class ChainError(RpcProblem):
     """Base of all chain errors.
 
     `endpoint` is a label (see `endpoint_label`), `method` the call, `reason` one line of at most 300 characters.
@@ -58,6 +112,8 @@ class ChainError(Exception):
 
 class RpcUnavailable(ChainError):  # noqa: N818 - named for what happened
     """No usable answer came: connection refused, time-out, too many requests, server fault. Worth another try."""
+
+    means = Means.FAULT
 
 
 class RpcRefused(ChainError):  # noqa: N818 - named for what happened
@@ -81,15 +137,57 @@ class RpcRefused(ChainError):  # noqa: N818 - named for what happened
         self.code = code
         self.data = data
         self.final = final
+        self.means = Means.FINAL if final else Means.ELSEWHERE
 
 
 class MalformedAnswer(ChainError):  # noqa: N818 - named for what happened
     """Not what the protocol promises: not JSON, empty, a field missing or of the wrong type (`reason` names it)."""
 
+    means = Means.FAULT
+
 
 class NotFound(ChainError):  # noqa: N818 - named for what happened
     """The node answered well, and it has no such block, transaction or account."""
 
+    means = Means.ELSEWHERE
+
 
 class WrongChain(ChainError):  # noqa: N818 - named for what happened
     """The endpoint serves another chain than the configured one."""
+
+    means = Means.WRONG
+
+
+class NotAgreed(ChainError):  # noqa: N818 - named for what happened
+    """Fewer endpoints than configured say the same of `subject`.
+
+    `needed`: how many must. `agreeing`: names of the largest group that does. `others`: what each of the rest said or why it
+    said nothing, by name. `transient`: some only failed to answer, so that asking again soon may help.
+    """
+
+    def __init__(
+        self, subject: str, *, needed: int, agreeing: Sequence[str], others: Mapping[str, str], transient: bool = False
+    ) -> None:
+        self.subject = subject
+        self.needed = needed
+        self.agreeing = tuple(agreeing)
+        self.others = dict(others)
+        self.transient = transient
+        have = f"{len(self.agreeing)} of {needed} endpoints needed agree on {subject}"
+        super().__init__(f"{have}; {self.dissent}")
+
+    @property
+    def dissent(self) -> str:
+        """Who says what, as one line."""
+        return "; ".join(f"{name}: {said}" for name, said in self.others.items())
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The parameters of the wait reason: texts, as documents hold them."""
+        return {
+            "subject": self.subject,
+            "have": str(len(self.agreeing)),
+            "need": str(self.needed),
+            "agreeing": ", ".join(self.agreeing),
+            "endpoints": self.dissent[:_MESSAGE_LIMIT],
+        }

@@ -1,4 +1,9 @@
-"""A list of endpoints used as one: order, cool-down, fail-over, bounded retries with jitter, counters. Knows no protocol."""
+"""A list of endpoints used as one: order, fail-over, bounded retries with jitter, rates, doubts, counters. Knows no protocol.
+
+An endpoint stands back for two kinds of reasons. *Down*: it gave no usable answer; that is forgotten at its next one. *Doubted*:
+it answered, but not as the others do (it lags, shows another fork, hides or changes events); this outlives its answers and ends
+with its time, or when it is found to say the same as the others again.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +11,17 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import stamina
 from loguru import logger
 
-from reactor.chains.errors import (
-    ChainError,
-    MalformedAnswer,
-    NotFound,
-    RpcRefused,
-    RpcUnavailable,
-    WrongChain,
-    endpoint_label,
-)
+from reactor.chains.errors import Means, NotAgreed, RpcProblem, endpoint_label
+from reactor.chains.limits import Rate, rate_for
 
-__all__ = ["Endpoint", "Endpoints", "Retries"]
+__all__ = ["Doubt", "Endpoint", "Endpoints", "Retries"]
 
 T = TypeVar("T")
 
@@ -33,7 +32,9 @@ class Retries:
 
     `rounds`: tries over all endpoints. `backoff`: seconds before the second round, doubled for each further one, at most
     `backoff_limit`, each with full jitter (N validators must not return to a struggling node in step). `cool_down`: seconds
-    for which a failing endpoint stands last, doubled for each failure in a row, at most `cool_down_limit`.
+    for which a failing endpoint stands last, doubled for each failure in a row, at most `cool_down_limit`. `probes_per_second`:
+    how often a failing endpoint is asked at all, by everyone together; who comes too early is given its last error. `probes` may
+    go at once, so that one caller has its rounds.
     """
 
     rounds: int = 3
@@ -41,25 +42,43 @@ class Retries:
     backoff_limit: float = 5.0
     cool_down: float = 1.0
     cool_down_limit: float = 60.0
+    probes: int = 8
+    probes_per_second: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why an endpoint that answers is not believed, and until when (by the clock of the list) it stands back for it."""
+
+    text: str
+    until: float
 
 
 @dataclass(slots=True, eq=False)
 class Endpoint:
-    """One endpoint and how it fares. `url` may hold a key and is never shown; `label` may."""
+    """One endpoint and how it fares. `url` may hold a key and is never shown; `label` and `name` may, and `name` is unique."""
 
     url: str = field(repr=False)
     label: str
     index: int
+    name: str = ""
+    rate: Rate | None = None
     failures: int = 0
     down_until: float = 0.0
+    closed_until: float = 0.0
+    trouble: RpcProblem | None = None
+    spared: int = 0
+    probed: float = 0.0
     verified: bool = False
+    doubts: dict[str, Doubt] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
 
 class Endpoints:
     """The endpoints in the order of preference; `run` carries an operation out on the first that can.
 
-    `verify`, if given, is called before an endpoint's first use and after each of its failures (wrong-chain check).
+    `labels`: what may be shown of each, by default scheme, host and port. `verify`, if given, is called before an endpoint's
+    first use and after each of its failures (wrong-chain check). `rate`: calls per second to each endpoint; None: see `rate_for`.
     `calls` counts by method (the protocol client calls `count`), `failures` by (label, error class).
     """
 
@@ -67,8 +86,10 @@ class Endpoints:
         self,
         urls: Sequence[str],
         *,
+        labels: Sequence[str] = (),
         retries: Retries | None = None,
         verify: Callable[[Endpoint], Awaitable[None]] | None = None,
+        rate: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -77,22 +98,37 @@ class Endpoints:
         for url in urls:
             if not url.startswith(("http://", "https://")) or endpoint_label(url) == "unreadable endpoint":
                 raise ValueError(f"endpoints: expected http:// or https:// URLs, got {endpoint_label(url)}")
-        self.all = tuple(Endpoint(url, endpoint_label(url), index) for index, url in enumerate(urls))
+        shown = list(labels) or [endpoint_label(url) for url in urls]
+        self.all = tuple(
+            # Several plans of one provider have one host: their place in the list tells them apart.
+            Endpoint(url, label, index, label if shown.count(label) == 1 else f"{label} (endpoint {index + 1})")
+            for index, (url, label) in enumerate(zip(urls, shown, strict=True))
+        )
         self.calls: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
+        self.disputes: dict[str, str] = {}
+        self.now = clock
         self._retries = retries or Retries()
         self._verify = verify
-        self._clock = clock
         self._sleep = sleep
+        for endpoint in self.all:
+            endpoint.rate = rate_for(endpoint.url, rate, clock)
 
     def count(self, method: str) -> None:
         """Note one call of `method` that goes out."""
         self.calls[method] += 1
 
     def order(self) -> list[Endpoint]:
-        """Usable endpoints in the configured order, then those in cool-down, the one that is due first leading."""
-        now = self._clock()
-        return sorted(self.all, key=lambda e: (e.down_until if e.down_until > now else 0.0, e.index))
+        """Usable endpoints in the configured order, then those that stand back, the one that is due first leading."""
+        now = self.now()
+
+        def due(endpoint: Endpoint) -> float:
+            until = max([endpoint.down_until, endpoint.closed_until, *(doubt.until for doubt in endpoint.doubts.values())])
+            return until if until > now else 0.0
+
+        return sorted(self.all, key=lambda endpoint: (due(endpoint), endpoint.index))
+
+    # Asking
 
     async def run(self, operation: Callable[[Endpoint], Awaitable[T]]) -> T:
         """Carry `operation` out on one endpoint, falling back to the others.
@@ -104,28 +140,44 @@ class Endpoints:
             NotFound, RpcRefused: at least one endpoint answered so, and none better.
             RpcUnavailable, MalformedAnswer, WrongChain: of the preferred endpoint, after all rounds.
         """
-        for attempt in range(self._retries.rounds):
-            if attempt:
-                await self._sleep(self._pause(attempt))
-            errors: list[ChainError] = []
-            for endpoint in self.order():
-                try:
-                    return await self.on(endpoint, operation)
-                except RpcRefused as error:
-                    if error.final:
-                        raise
-                    errors.append(error)
-                except ChainError as error:
-                    errors.append(error)
-            answers = [error for error in errors if isinstance(error, NotFound | RpcRefused)]
-            if answers:
-                raise answers[0]
-            if all(isinstance(error, WrongChain) for error in errors):
-                break
-        raise errors[0]
+        return await self.rounds(lambda: self._first(operation))
+
+    async def rounds(self, work: Callable[[], Awaitable[T]]) -> T:
+        """`work` again while its error says that another round may help: bounded, with jitter (stamina)."""
+        number = 0
+
+        def pause(error: Exception) -> bool | float:
+            if not isinstance(error, RpcProblem) or not (error.transient if isinstance(error, NotAgreed) else _is_fault(error)):
+                return False
+            return self._pause(number)
+
+        retries = stamina.retry_context(on=pause, attempts=self._retries.rounds, timeout=None)
+        async for attempt in retries:
+            number = attempt.num
+            with attempt:
+                return await work()
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _first(self, operation: Callable[[Endpoint], Awaitable[T]]) -> T:
+        errors: list[RpcProblem] = []
+        for endpoint in self.order():
+            try:
+                return await self.on(endpoint, operation)
+            except RpcProblem as error:
+                if error.means is Means.FINAL:
+                    raise
+                errors.append(error)
+        answers = [error for error in errors if error.means is Means.ELSEWHERE]
+        faults = [error for error in errors if error.means is Means.FAULT]
+        raise (answers or faults or errors)[0]
 
     async def on(self, endpoint: Endpoint, operation: Callable[[Endpoint], Awaitable[T]]) -> T:
-        """Carry `operation` out on this endpoint alone, once, with the check before it and the accounts after it."""
+        """Carry `operation` out on this endpoint alone, once, with the check before it and the accounts after it.
+
+        One that is failing is not asked by everyone who needs it: in between, its last error is the answer.
+        """
+        if endpoint.trouble is not None and not self._may_probe(endpoint):
+            raise endpoint.trouble.with_traceback(None)
         try:
             if self._verify is not None and not endpoint.verified:
                 async with endpoint.lock:
@@ -133,28 +185,128 @@ class Endpoints:
                         await self._verify(endpoint)
                         endpoint.verified = True
             result = await operation(endpoint)
-        except ChainError as error:
-            self.failures[endpoint.label, type(error).__name__] += 1
-            if isinstance(error, RpcUnavailable | MalformedAnswer | WrongChain):
-                self.mark_down(endpoint, error)
+        except _SparedError as spared:
+            raise spared.trouble.with_traceback(None) from None
+        except RpcProblem as error:
+            self._note(endpoint, error)
             raise
         if endpoint.failures:
-            logger.info("{} answers again", endpoint.label)
+            logger.info("{} answers again", endpoint.name)
         endpoint.failures = 0
-        endpoint.down_until = 0.0
+        endpoint.down_until = endpoint.closed_until = 0.0
+        endpoint.trouble = None
         return result
 
-    def mark_down(self, endpoint: Endpoint, error: ChainError, seconds: float = 0.0) -> None:
+    def _note(self, endpoint: Endpoint, error: RpcProblem) -> None:
+        if not error.asked:
+            return
+        self.failures[endpoint.label, type(error).__name__] += 1
+        if error.means in {Means.FAULT, Means.WRONG}:
+            self.mark_down(endpoint, error)
+
+    async def each(
+        self, endpoints: Iterable[Endpoint], operation: Callable[[Endpoint], Awaitable[T]]
+    ) -> dict[Endpoint, T | RpcProblem]:
+        """Each of these endpoints' own outcome, all asked at once, none asked twice."""
+
+        async def one(endpoint: Endpoint) -> T | RpcProblem:
+            try:
+                return await self.on(endpoint, operation)
+            except RpcProblem as error:
+                return error
+
+        asked = list(endpoints)
+        return dict(zip(asked, await asyncio.gather(*(one(endpoint) for endpoint in asked)), strict=True))
+
+    async def turn(self, endpoint: Endpoint) -> bool:
+        """Wait, within an operation of `on`, until this endpoint may be called once more. False: too many calls wait already.
+
+        Where the endpoint asked meanwhile to be left alone, the operation ends with what it said then.
+        """
+        if endpoint.trouble is not None and endpoint.closed_until > self.now():
+            raise _SparedError(endpoint.trouble)
+        if endpoint.rate is None:
+            return True
+        wait = endpoint.rate.take()
+        if wait:
+            await self._sleep(wait)
+        return wait is not None
+
+    # Standing back
+
+    def mark_down(self, endpoint: Endpoint, error: RpcProblem, seconds: float = 0.0) -> None:
         """Put the endpoint last for `seconds` at least, longer with each failure in a row."""
         endpoint.failures += 1
         endpoint.verified = False
+        endpoint.trouble = error
+        if endpoint.failures == 1:
+            endpoint.spared, endpoint.probed = self._retries.probes - 1, self.now()
         # Not above 2^20: a float power must not overflow after weeks of failures.
         wait = self._retries.cool_down * 2 ** min(endpoint.failures - 1, 20)
-        endpoint.down_until = self._clock() + max(seconds, min(wait, self._retries.cool_down_limit))
+        endpoint.down_until = self.now() + max(seconds, min(wait, self._retries.cool_down_limit))
+        if error.throttled:
+            # Its own wish, else the cool-down: whoever is asked too much is not asked at all.
+            endpoint.closed_until = self.now() + error.retry_after if error.retry_after is not None else endpoint.down_until
         if endpoint.failures == 1:
-            level = "ERROR" if isinstance(error, WrongChain) else "WARNING"
-            logger.log(level, "{} stands back: {}", endpoint.label, error)
+            level = "ERROR" if error.means is Means.WRONG else "WARNING"
+            logger.log(level, "{} stands back: {}", endpoint.name, error)
+
+    def _may_probe(self, endpoint: Endpoint) -> bool:
+        now = self.now()
+        if endpoint.closed_until > now:
+            return False
+        gained = int((now - endpoint.probed) * self._retries.probes_per_second)
+        if gained > 0:
+            endpoint.spared = min(self._retries.probes, endpoint.spared + gained)
+            endpoint.probed = now
+        if endpoint.spared <= 0:
+            return False
+        endpoint.spared -= 1
+        return True
+
+    def doubt(self, endpoint: Endpoint, kind: str, text: str, seconds: float) -> None:
+        """Put an endpoint that answers last, for `seconds`: what it says is not what the others say. `kind` names the check."""
+        if kind not in endpoint.doubts:
+            logger.error("{} stands back: {}", endpoint.name, text)
+        endpoint.doubts[kind] = Doubt(text, self.now() + seconds)
+
+    def trust(self, endpoint: Endpoint, kind: str) -> None:
+        """The check that `kind` names found it well."""
+        if endpoint.doubts.pop(kind, None) is not None:
+            logger.info("{} says what the others say again ({})", endpoint.name, kind)
+
+    def dispute(self, kind: str, text: str) -> None:
+        """The endpoints contradict each other and none can be preferred; shown until `settle`."""
+        if kind not in self.disputes:
+            logger.error("{}", text)
+        self.disputes[kind] = text
+
+    def settle(self, kind: str) -> None:
+        """The endpoints agree in this again."""
+        if self.disputes.pop(kind, None) is not None:
+            logger.info("the endpoints agree again ({})", kind)
+
+    def problems(self) -> list[str]:
+        """What is wrong with which endpoint now, for people."""
+        found = [f"{one.name}: {one.trouble}" for one in self.all if one.trouble is not None]
+        found += [f"{one.name}: {doubt.text}" for one in self.all for doubt in one.doubts.values()]
+        return found + list(self.disputes.values())
 
     def _pause(self, attempt: int) -> float:
         ceiling = min(self._retries.backoff * 2 ** (attempt - 1), self._retries.backoff_limit)
-        return random.uniform(0, ceiling)  # noqa: S311 - jitter, not a secret
+        jitter = random.uniform(0, ceiling)  # noqa: S311 - jitter, not a secret
+        opens = min(endpoint.closed_until for endpoint in self.all) - self.now()
+        # Not 0, which stamina takes for "no opinion".
+        return max(jitter, min(opens, self._retries.backoff_limit), 0.001)
+
+
+class _SparedError(Exception):
+    """An operation under way is not carried on, since the endpoint must not be asked now: `trouble` says why."""
+
+    def __init__(self, trouble: RpcProblem) -> None:
+        super().__init__(str(trouble))
+        self.trouble = trouble
+
+
+def _is_fault(error: RpcProblem) -> bool:
+    return error.means is Means.FAULT

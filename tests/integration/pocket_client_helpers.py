@@ -24,7 +24,7 @@ VECTORS = {
     vector["id"]: vector for vector in json.loads((Path(__file__).parents[1] / "vectors" / "pocket.json").read_text())["vectors"]
 }
 VAULT, USER = "aa" * 20, "bb" * 20
-FAST = RetryPolicy(rounds=2, wait_initial=0.001, wait_max=0.002, wait_jitter=0.0)
+FAST = RetryPolicy(rounds=2, wait_initial=0.001, wait_max=0.002)
 
 
 def send(entropy: int, sender: str = USER, recipient: str = VAULT, amount: int = 5) -> bytes:

@@ -14,8 +14,9 @@ from typing import Self
 
 from loguru import logger
 
+from reactor.chains.agreement import Question
 from reactor.chains.cache import SharedReads
-from reactor.chains.errors import ChainError, MalformedAnswer, NotFound, RpcUnavailable
+from reactor.chains.errors import ChainError, MalformedAnswer, NotFound
 from reactor.chains.ethereum import contracts, wire
 from reactor.chains.ethereum.events import BY_HASH_SECONDS, ContractEvents
 from reactor.chains.ethereum.finality import Finality
@@ -24,6 +25,7 @@ from reactor.chains.ethereum.span import Span
 from reactor.chains.ethereum.state import ContractState
 from reactor.chains.ethereum.types import ContractFacts, Head, HeadView, MintedEvent, ReceiptEvents, Window
 from reactor.chains.rpc import Endpoint, Retries
+from reactor.chains.survey import survey
 
 __all__ = ["EthereumChain"]
 
@@ -31,15 +33,15 @@ __all__ = ["EthereumChain"]
 _SHARED_SECONDS = 2.0
 # How far the preferred node may be behind the best one before the others go first.
 _LAG_BLOCKS = 3
-# How long such a laggard stays behind the others, so that the head does not swing back at once.
-_LAG_SECONDS = 600.0
 
 
 class EthereumChain:
     """One bridge's view of Ethereum through a list of endpoints, the first preferred.
 
     `endpoints`: http(s) URLs. `chain_id`: every endpoint must serve it. `wpokt`, `controller`: the contracts. `finality`:
-    when a block is final. `seconds`: time-out of one call. All methods raise the classes of `reactor.chains.errors`.
+    when a block is final. `seconds`: time-out of one call. `agreement`: how many endpoints must say the same before headers,
+    events, receipts, state and nonces are believed. `rate`: calls per second to each endpoint. All methods raise the classes
+    of `reactor.chains.errors`.
     Close it, or use it as an asynchronous context manager.
     """
 
@@ -53,6 +55,8 @@ class EthereumChain:
         finality: Finality,
         seconds: float = 10.0,
         retries: Retries | None = None,
+        agreement: int = 1,
+        rate: float | None = None,
         span: Span | None = None,
         facts_seconds: float = 300.0,
         limit_seconds: float = 15.0,
@@ -62,7 +66,10 @@ class EthereumChain:
         self.wpokt = wire.own_address(wpokt, "wpokt")
         self.controller = wire.own_address(controller, "controller")
         self.finality = finality
-        self._nodes = Nodes(endpoints, chain_id, seconds=seconds, retries=retries, transport=transport)
+        self.agreement = agreement
+        self._nodes = Nodes(
+            endpoints, chain_id, seconds=seconds, retries=retries, agreement=agreement, rate=rate, transport=transport
+        )
         self._reads = SharedReads()
         self._newest: Head | None = None
         self._state = ContractState(
@@ -108,19 +115,47 @@ class EthereumChain:
         """The number of blocks that the next window may hold."""
         return self._events.span.blocks
 
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with which endpoint now, by what was asked so far; empty while all is well."""
+        return self._nodes.endpoints.problems()
+
     async def check_endpoints(self) -> dict[str, Head | ChainError]:
         """Each endpoint's newest block or its error, wrong chain included, by label (for `check` and start-up)."""
         outcomes = await self._nodes.ask_all(lambda endpoint: self._nodes.header(endpoint, "latest"))
-        return {f"{endpoint.index}: {endpoint.label}": outcome for endpoint, outcome in outcomes.items()}
+        return {
+            f"{endpoint.index}: {endpoint.label}": outcome
+            for endpoint, outcome in outcomes.items()
+            if isinstance(outcome, Head | ChainError)
+        }
+
+    async def survey(self) -> None:
+        """Compare all endpoints: those that lag or show another fork stand back, those that are well again return."""
+
+        async def height(endpoint: Endpoint) -> int:
+            return (await self._nodes.header(endpoint, "latest")).number
+
+        async def block_hash(endpoint: Endpoint, number: int) -> str:
+            return (await self._nodes.header(endpoint, number)).hash
+
+        # Above finality forks are ordinary.
+        await survey(self._nodes.endpoints, height, block_hash, lag=_LAG_BLOCKS, depth=max(1, self.finality.blocks))
 
     # Heads and headers
 
     async def head(self) -> Head:
-        """The newest block, from the first endpoint that answers. It may be lower than the last one, on a fail-over."""
+        """The newest block, from the first endpoint that answers. It may be lower than the last one, on a fail-over.
+
+        With agreement the newest one that so many endpoints have reached.
+        """
+        if self.agreement > 1:
+            return (await self.view()).head
         return (await self._nodes.run(self._latest))[0]
 
     async def view(self) -> HeadView:
-        """The newest and the newest final block at one and the same endpoint."""
+        """The newest and the newest final block at one and the same endpoint; with agreement, those that so many have reached."""
+        if self.agreement > 1:
+            return await self._agreed_view()
 
         async def read(endpoint: Endpoint) -> HeadView:
             head, label = await self._latest(endpoint)
@@ -128,15 +163,39 @@ class EthereumChain:
 
         return await self._nodes.run(read)
 
+    async def _agreed_view(self) -> HeadView:
+        """The lowest of the heads, and the lowest of the final blocks: blocks that all of them can show and call final."""
+
+        async def read(endpoint: Endpoint) -> HeadView:
+            head = await self._nodes.header(endpoint, "latest")
+            return HeadView(head, await self._final(endpoint, head), endpoint.label)
+
+        views = await self._nodes.some("heads", read)
+        lowest = min(views, key=lambda view: view.head.number)
+        self._newest = lowest.head
+        finals = [view.final.number for view in views if view.final is not None]
+        if len(finals) < len(views):
+            return HeadView(lowest.head, None, lowest.endpoint)
+        # SECURITY: cursors rest at this block, so its hash must not be one endpoint's word.
+        return HeadView(lowest.head, await self.header(min(finals)), lowest.endpoint)
+
     async def final(self) -> Head | None:
         """The newest final block; None while the chain is shorter than finality asks."""
         return (await self.view()).final
 
     async def header(self, block: int | str) -> Head:
-        """The header of a block, by number or by hash. NotFound if no endpoint has it."""
+        """The header of a block, by number or by hash. NotFound if no endpoint has it; with agreement, if so many have none."""
+        question = Question[Head](
+            f"block {block}",
+            "header",
+            same=lambda head: head,
+            show=lambda head: f"block {head.number} is {head.hash}",
+            answers=(NotFound,),
+            accuse="shows another block",
+        )
 
         async def read() -> Head:
-            return await self._nodes.run(lambda endpoint: self._nodes.header(endpoint, block))
+            return await self._nodes.agree(question, lambda endpoint: self._nodes.header(endpoint, block))
 
         if isinstance(block, str):
             return await self._reads.get(("header", block), BY_HASH_SECONDS, read)
@@ -150,7 +209,7 @@ class EthereumChain:
             return False
 
     async def agreeing(self, number: int, block_hash: str) -> int:
-        """How many endpoints show this block at this height now: agreement of k of n before signing."""
+        """How many endpoints show this block at this height now."""
         found = await self._nodes.ask_all(lambda endpoint: self._nodes.header(endpoint, number))
         return sum(isinstance(header, Head) and header.hash == block_hash for header in found.values())
 
@@ -168,7 +227,7 @@ class EthereumChain:
             try:
                 view = await self._next_view(shown)
                 if time.monotonic() - changed > stall_seconds:
-                    await self._stand_back_laggards(view.head)
+                    await self.survey()
                     changed = time.monotonic()
             except ChainError as error:
                 failed += 1
@@ -212,15 +271,6 @@ class EthereumChain:
         # SECURITY: the floor holds whatever the node calls final.
         return tagged if tagged.number <= deepest else await self._nodes.header(endpoint, deepest)
 
-    async def _stand_back_laggards(self, head: Head) -> None:
-        outcomes = await self._nodes.ask_all(lambda endpoint: self._nodes.header(endpoint, "latest"))
-        heads = {endpoint: found for endpoint, found in outcomes.items() if isinstance(found, Head)}
-        best = max((found.number for found in heads.values()), default=head.number)
-        for endpoint, found in heads.items():
-            if found.number < best - _LAG_BLOCKS:
-                reason = f"stands at block {found.number} while another endpoint has {best}"
-                self._nodes.endpoints.mark_down(endpoint, RpcUnavailable(reason, endpoint=endpoint.url), _LAG_SECONDS)
-
     # Events
 
     async def window(self, from_block: int, to_block: int) -> Window:
@@ -257,14 +307,17 @@ class EthereumChain:
         data = contracts.address_call(contracts.GET_USER_NONCE, recipient)
         at = block_parameter(block)
 
+        question = Question[int](f"the nonce of {recipient} at {block}", "state", same=int, accuse="shows another state")
+
         async def read() -> int:
-            return await self._nodes.run(
+            return await self._nodes.agree(
+                question,
                 lambda endpoint: self._nodes.parsed(
                     endpoint,
                     "eth_call",
                     [{"to": self.wpokt, "data": data}, at],
                     lambda answer: contracts.decode_uint(answer, "getUserNonce"),
-                )
+                ),
             )
 
         if isinstance(at, dict):

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from reactor.chains.agreement import Question
 from reactor.chains.cache import SharedReads
-from reactor.chains.errors import MalformedAnswer, NotFound, RpcUnavailable
+from reactor.chains.errors import MalformedAnswer, NotAgreed, NotFound, RpcUnavailable
 from reactor.chains.ethereum import contracts, logs, wire
 from reactor.chains.ethereum.nodes import Nodes
 from reactor.chains.ethereum.span import Span
@@ -52,28 +53,59 @@ class ContractEvents:
 
         The window counts as read only at an endpoint that shows the header of its last block before and after: a lagging node
         answers "nothing" instead of an error. NotFound means that no endpoint has come that far yet.
+
+        SECURITY: with agreement it counts as read only when so many endpoints showed the same events up to the same last block:
+        who hides a burn or invents one is outvoted and named, and where that cannot be decided nothing is read.
         """
         _check_range(from_block, to_block)
-        addresses = [self.wpokt, self.controller]
+        if self._nodes.agreement > 1:
+            return await self._agreed_window(from_block, to_block)
+        return await self._nodes.run(lambda endpoint: self._window(endpoint, from_block, to_block, self.span))
 
-        async def read(endpoint: Endpoint) -> Window:
-            found, last = await self._logs(
-                endpoint, from_block, to_block, addresses=addresses, topics=[_EVENT_TOPICS], span=self.span
+    async def _agreed_window(self, from_block: int, to_block: int) -> Window:
+        """All endpoints are asked for the same blocks; a size that one of those needed refuses is halved for all."""
+        for _ in range(_SHRINKS):
+            blocks = min(self.span.blocks, to_block - from_block + 1)
+            end = from_block + blocks - 1
+            question = Question[Window](
+                f"the events of blocks {from_block} to {end}",
+                "events",
+                same=lambda window: (window.burns, window.minted, window.last_header),
+                show=lambda window: f"{len(window.burns)} burns, {len(window.minted)} mints up to {window.last_header.hash}",
+                soft=(wire.TooMuch, NotFound),
+                accuse="shows other events",
             )
-            times = await self._times(endpoint, found)
-            changes = [log for log in found if log.topics and log.topics[0] in contracts.CHANGE_TOPICS]
-            self._on_changes(changes)
-            return Window(
-                from_block=from_block,
-                to_block=last.number,
-                burns=logs.burns_of(found, self.wpokt, times),
-                minted=logs.minted_of(found, self.wpokt, times),
-                last_header=last,
-                endpoint=endpoint.label,
-                contracts_changed=bool(changes),
-            )
+            began = time.monotonic()
+            try:
+                window = await self._nodes.agree(question, lambda endpoint: self._window(endpoint, from_block, end, None))  # noqa: B023 - awaited at once
+            except wire.TooMuch:
+                if not self.span.refused(blocks):
+                    raise
+                continue
+            except (NotAgreed, RpcUnavailable):
+                self.span.failed(blocks)
+                raise
+            self.span.answered(blocks, time.monotonic() - began)
+            return window
+        raise NotFound("no size of window is small enough", method="eth_getLogs")
 
-        return await self._nodes.run(read)
+    async def _window(self, endpoint: Endpoint, from_block: int, to_block: int, span: Span | None) -> Window:
+        """One endpoint's; without a span all of it or an error."""
+        found, last = await self._logs(
+            endpoint, from_block, to_block, addresses=[self.wpokt, self.controller], topics=[_EVENT_TOPICS], span=span
+        )
+        times = await self._times(endpoint, found)
+        changes = [log for log in found if log.topics and log.topics[0] in contracts.CHANGE_TOPICS]
+        self._on_changes(changes)
+        return Window(
+            from_block=from_block,
+            to_block=last.number,
+            burns=logs.burns_of(found, self.wpokt, times),
+            minted=logs.minted_of(found, self.wpokt, times),
+            last_header=last,
+            endpoint=endpoint.label,
+            contracts_changed=bool(changes),
+        )
 
     async def minted_lookup(self, recipient: str, nonce: int, from_block: int, to_block: int) -> tuple[MintedEvent, ...]:
         """The `Minted` events to `recipient` with `nonce` in the blocks `from_block` to `to_block`, both included."""
@@ -98,9 +130,17 @@ class ContractEvents:
         return tuple(events)
 
     async def receipt_events(self, tx_hash: str) -> ReceiptEvents:
-        """Outcome and events of a mined transaction. NotFound if no endpoint knows it as mined."""
+        """Outcome and events of a mined transaction. NotFound if no endpoint knows it; with agreement, if so many do not."""
         wanted = wire.own_hash(tx_hash, "tx_hash")
         method = "eth_getTransactionReceipt"
+        question = Question[ReceiptEvents](
+            f"the receipt of {wanted}",
+            "receipt",
+            same=lambda one: one,
+            show=repr,
+            answers=(NotFound,),
+            accuse="shows another receipt",
+        )
 
         async def read(endpoint: Endpoint) -> ReceiptEvents:
             receipt = await self._nodes.ask(endpoint, method, [wanted])
@@ -119,15 +159,15 @@ class ContractEvents:
             except (MalformedAnswer, NotFound) as error:
                 raise type(error)(error.reason, endpoint=endpoint.url, method=error.method or method) from None
 
-        return await self._nodes.run(read)
+        return await self._nodes.agree(question, read)
 
     async def _logs(
-        self, endpoint: Endpoint, start: int, stop: int, *, addresses: list[str], topics: list[Any], span: Span
+        self, endpoint: Endpoint, start: int, stop: int, *, addresses: list[str], topics: list[Any], span: Span | None
     ) -> tuple[list[logs.Log], Head]:
-        """Logs from `start` to the returned header's block at this endpoint, as many blocks as it bears."""
+        """Logs from `start` to the returned header's block at this endpoint: as many blocks as it bears; without a span all."""
         torn = shrinks = 0
         while torn < _WINDOW_TRIES:
-            end = min(stop, start + span.blocks - 1)
+            end = stop if span is None else min(stop, start + span.blocks - 1)
             # Before the logs: a node that has this block now knows all logs up to it.
             before = await self._nodes.header(endpoint, end)
             query = {"address": addresses, "topics": topics, "fromBlock": hex(start), "toBlock": hex(end)}
@@ -136,13 +176,15 @@ class ContractEvents:
                 found = await self._nodes.parsed(endpoint, "eth_getLogs", [query], logs.parse_logs)
             except wire.TooMuch:
                 shrinks += 1
-                if shrinks > _SHRINKS or not span.refused(end - start + 1):
+                if span is None or shrinks > _SHRINKS or not span.refused(end - start + 1):
                     raise
                 continue
             except RpcUnavailable:
-                span.failed(end - start + 1)
+                if span is not None:
+                    span.failed(end - start + 1)
                 raise
-            span.answered(end - start + 1, time.monotonic() - began)
+            if span is not None:
+                span.answered(end - start + 1, time.monotonic() - began)
             _check_logs(found, start, end, addresses, endpoint)
             # After the logs: the same chain still stands, so no reorganisation mixed two chains in the answer.
             after = await self._nodes.header(endpoint, end)
@@ -152,12 +194,16 @@ class ContractEvents:
         raise RpcUnavailable("the chain changes under the window", endpoint=endpoint.url, method="eth_getLogs")
 
     async def _times(self, endpoint: Endpoint, found: Iterable[logs.Log], *more: str) -> dict[str, int]:
-        """Times of the logs' blocks, and of `more` block hashes; one read for each that the logs do not carry."""
+        """Times of the logs' blocks, and of `more` block hashes; one read for each that the logs do not carry.
+
+        SECURITY: where endpoints must agree, each is asked itself: a shared answer would be one endpoint's word.
+        """
         found = list(found)
         times = logs.times_of(found)
+        whose = endpoint.index if self._nodes.agreement > 1 else None
         for block_hash in {log.block_hash for log in found}.union(more) - times.keys():
             header = await self._reads.get(
-                ("header", block_hash),
+                ("header", block_hash) if whose is None else ("header of", whose, block_hash),
                 BY_HASH_SECONDS,
                 lambda wanted=block_hash: self._nodes.header(endpoint, wanted),  # type: ignore[misc]
             )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from reactor.chains.errors import ChainError, MalformedAnswer, NotFound, WrongChain
+from reactor.chains.agreement import Question, agree, at_least, checked_agreement
+from reactor.chains.errors import MalformedAnswer, NotFound, RpcProblem, RpcUnavailable, WrongChain
 from reactor.chains.ethereum import wire
 from reactor.chains.ethereum.types import Head
 from reactor.chains.rpc import Endpoint, Endpoints, Retries
@@ -45,7 +45,10 @@ def block_parameter(block: int | str) -> str | dict[str, str]:
 
 
 class Nodes:
-    """Ethereum nodes that must all serve `chain_id`; `run` gives an operation the node it should use."""
+    """Ethereum nodes that must all serve `chain_id`; `run` gives an operation the node it should use.
+
+    `agreement`: how many of them must say the same where `agree` is asked. `rate`: see `Endpoints`.
+    """
 
     def __init__(
         self,
@@ -54,15 +57,26 @@ class Nodes:
         *,
         seconds: float = 10.0,
         retries: Retries | None = None,
+        agreement: int = 1,
+        rate: float | None = None,
         transport: Callable[[str, float], Transport] = web3_transport,
     ) -> None:
         self.chain_id = chain_id
-        self.endpoints = Endpoints(urls, retries=retries, verify=self._check_chain)
+        self.endpoints = Endpoints(urls, retries=retries, verify=self._check_chain, rate=rate)
+        self.agreement = checked_agreement(agreement, len(self.endpoints.all))
         self._transports = {endpoint: transport(endpoint.url, seconds) for endpoint in self.endpoints.all}
 
     async def run(self, operation: Callable[[Endpoint], Awaitable[T]]) -> T:
         """See `Endpoints.run`."""
         return await self.endpoints.run(operation)
+
+    async def agree(self, question: Question[T], operation: Callable[[Endpoint], Awaitable[T]]) -> T:
+        """See `reactor.chains.agreement.agree`; with an agreement of 1 the same as `run`."""
+        return await agree(self.endpoints, self.agreement, question, operation)
+
+    async def some(self, subject: str, operation: Callable[[Endpoint], Awaitable[T]]) -> list[T]:
+        """The results of as many nodes as must agree, whatever they say."""
+        return await at_least(self.endpoints, self.agreement, subject, operation)
 
     async def call(self, method: str, params: Sequence[Any]) -> object:
         """One call on the first node that answers."""
@@ -74,6 +88,10 @@ class Nodes:
         Raises:
             ChainError: any, with endpoint and method.
         """
+        if not await self.endpoints.turn(endpoint):
+            refused = RpcUnavailable("our own rate limit: too many calls wait", endpoint=endpoint.url, method=method)
+            refused.asked = False
+            raise refused
         self.endpoints.count(method)
         answer = await self._transports[endpoint].ask(method, params)
         if answer.get("error") is not None:
@@ -116,17 +134,9 @@ class Nodes:
                 method=method,
             )
 
-    async def ask_all(self, operation: Callable[[Endpoint], Awaitable[T]]) -> dict[Endpoint, T | ChainError]:
+    async def ask_all(self, operation: Callable[[Endpoint], Awaitable[T]]) -> dict[Endpoint, T | RpcProblem]:
         """Each node's own outcome of `operation`, all asked at once, none asked twice."""
-
-        async def one(endpoint: Endpoint) -> T | ChainError:
-            try:
-                return await self.endpoints.on(endpoint, operation)
-            except ChainError as error:
-                return error
-
-        outcomes = await asyncio.gather(*(one(endpoint) for endpoint in self.endpoints.all))
-        return dict(zip(self.endpoints.all, outcomes, strict=True))
+        return await self.endpoints.each(self.endpoints.all, operation)
 
     async def close(self) -> None:
         """Close all connections."""

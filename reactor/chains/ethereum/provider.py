@@ -16,7 +16,7 @@ import aiohttp
 from web3 import AsyncHTTPProvider
 from web3.types import RPCEndpoint
 
-from reactor.chains.errors import ChainError, MalformedAnswer, RpcRefused, RpcUnavailable
+from reactor.chains.errors import ChainError, MalformedAnswer, RpcRefused, RpcUnavailable, retry_after_seconds
 from reactor.chains.ethereum.wire import TooMuch
 
 __all__ = ["NodeProvider"]
@@ -31,6 +31,7 @@ ANSWER_LIMIT = 32 * 1024 * 1024
 _CONNECTIONS = 16
 # Shorter than any server's own (Node.js: 5 s): a call on a connection that the server closes meanwhile would fail.
 _KEEP_ALIVE_SECONDS = 4.0
+_TOO_MANY = 429
 _TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529)
 _STATUSES: dict[int, type[ChainError]] = {413: TooMuch, **dict.fromkeys(_TRY_AGAIN, RpcUnavailable)}
 
@@ -70,12 +71,19 @@ class NodeProvider(AsyncHTTPProvider):
             self._session = aiohttp.ClientSession(connector=connector, headers=self.get_request_headers())
         async with self._session.post(self._url, data=request_data, allow_redirects=False) as response:
             body = await self._body(response, method)
-            if response.status != 200 and not _is_rpc_answer(body):
-                kind = _STATUSES.get(response.status, RpcRefused)
-                raise kind(f"HTTP {response.status}", endpoint=self._url, method=method)
+            # What 429 carries is an error object at some providers, but only the header says for how long.
+            if response.status == _TOO_MANY or (response.status != 200 and not _is_rpc_answer(body)):
+                raise self._refusal(response, method)
         if not body.strip():
             raise MalformedAnswer("empty answer", endpoint=self._url, method=method)
         return body
+
+    def _refusal(self, response: aiohttp.ClientResponse, method: str) -> ChainError:
+        kind = _STATUSES.get(response.status, RpcRefused)
+        error = kind(f"HTTP {response.status}", endpoint=self._url, method=method)
+        error.retry_after = retry_after_seconds(response.headers.get("Retry-After"))
+        error.throttled = response.status == _TOO_MANY or (kind is RpcUnavailable and error.retry_after is not None)
+        return error
 
     async def _body(self, response: aiohttp.ClientResponse, method: str) -> bytes:
         body = bytearray()

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from reactor.chains.agreement import Question
 from reactor.chains.cache import SharedReads
 from reactor.chains.ethereum import contracts, wire
 from reactor.chains.ethereum.logs import Log
@@ -22,6 +23,8 @@ T = TypeVar("T")
 # Addresses learnt from events; more than the contract will ever have, few enough to ask for each.
 _MEMBERS_KNOWN = 256
 _AT_ONCE = 8
+_OTHER_STATE = "shows another state of the contracts"
+_State = tuple[Head, tuple[str, ...], dict[str, int]]
 
 
 class ContractState:
@@ -72,9 +75,7 @@ class ContractState:
             self.forget()
         asked = frozenset(wire.own_address(item, "candidate") for item in candidates) | self._named
         domain = await self._reads.get(("domain",), math.inf, self._read_domain)
-        block, members, state = await self._reads.get(
-            ("facts", asked), self._facts_seconds, lambda: self._nodes.run(lambda endpoint: self._read(endpoint, asked))
-        )
+        block, members, state = await self._reads.get(("facts", asked), self._facts_seconds, lambda: self._read_agreed(asked))
         limit = await self._reads.get(("limit",), self._limit_seconds, self._read_limit)
         return ContractFacts(
             block=block,
@@ -95,12 +96,32 @@ class ContractState:
         wanted = wire.own_address(address, "address")
 
         async def read() -> bool:
-            return await self._nodes.run(lambda endpoint: self._is_member(endpoint, wanted, "latest"))
+            question = Question[bool](f"whether {wanted} is a validator", "state", same=bool, accuse=_OTHER_STATE)
+            return await self._nodes.agree(question, lambda endpoint: self._is_member(endpoint, wanted, "latest"))
 
         return await self._reads.get(("validator", wanted), self._facts_seconds, read)
 
-    async def _read(self, endpoint: Endpoint, asked: frozenset[str]) -> tuple[Head, tuple[str, ...], dict[str, int]]:
-        head = await self._nodes.header(endpoint, "latest")
+    async def _read_agreed(self, asked: frozenset[str]) -> _State:
+        """SECURITY: with agreement, threshold and members are what so many endpoints say of one block."""
+        if self._nodes.agreement == 1:
+            return await self._nodes.run(lambda endpoint: self._read(endpoint, asked, "latest"))
+        block = await self._agreed_height()
+        question = Question[_State](
+            f"the contracts' state at block {block}",
+            "state",
+            same=lambda state: (state[0], state[1], tuple(state[2].items())),
+            show=lambda state: f"{state[2]} with {len(state[1])} members at {state[0].hash}",
+            accuse=_OTHER_STATE,
+        )
+        return await self._nodes.agree(question, lambda endpoint: self._read(endpoint, asked, block))
+
+    async def _agreed_height(self) -> int:
+        """The newest block that as many endpoints as must agree can show."""
+        heads = await self._nodes.some("heads", lambda endpoint: self._nodes.header(endpoint, "latest"))
+        return min(head.number for head in heads)
+
+    async def _read(self, endpoint: Endpoint, asked: frozenset[str], block: int | str) -> _State:
+        head = await self._nodes.header(endpoint, block)
         at = hex(head.number)
         gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -136,19 +157,24 @@ class ContractState:
         return await self._call(endpoint, self._controller, data, at, lambda answer: contracts.decode_bool(answer, "validators"))
 
     async def _read_domain(self) -> Domain:
-        return await self._nodes.run(
-            lambda endpoint: self._call(endpoint, self._controller, contracts.DOMAIN, "latest", contracts.decode_domain)
+        question = Question[Domain]("the EIP-712 domain", "state", same=lambda domain: domain, show=repr, accuse=_OTHER_STATE)
+        return await self._nodes.agree(
+            question, lambda endpoint: self._call(endpoint, self._controller, contracts.DOMAIN, "latest", contracts.decode_domain)
         )
 
     async def _read_limit(self) -> int:
-        return await self._nodes.run(
+        # It grows from block to block: endpoints can agree on it only at one and the same.
+        at = "latest" if self._nodes.agreement == 1 else hex(await self._agreed_height())
+        question = Question[int](f"currentMintLimit at {at}", "state", same=int, accuse=_OTHER_STATE)
+        return await self._nodes.agree(
+            question,
             lambda endpoint: self._call(
                 endpoint,
                 self._controller,
                 contracts.CURRENT_MINT_LIMIT,
-                "latest",
+                at,
                 lambda answer: contracts.decode_uint(answer, "currentMintLimit"),
-            )
+            ),
         )
 
     async def _call(self, endpoint: Endpoint, to: str, data: str, at: str, decode: Callable[[object], T]) -> T:

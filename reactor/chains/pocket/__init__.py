@@ -82,13 +82,22 @@ Generation = Literal["morse", "shannon"]
 
 
 class PocketChain(Protocol):
-    """One validator's view of Pocket Network. Methods raise `PocketRpcError`; facts name the endpoint that answered."""
+    """One validator's view of Pocket Network. Methods raise `PocketRpcError` or `NotAgreed`; facts name who answered."""
 
     chain_id: str
 
     @property
     def calls(self) -> Counter[str]:
         """Requests so far by kind, for benchmarks and metrics."""
+        ...
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with which endpoint now; empty while all is well."""
+        ...
+
+    async def survey(self, depth: int) -> None:
+        """Compare all endpoints; those that lag or show another fork stand back, those that are well again return."""
         ...
 
     async def head(self) -> PocketHead:
@@ -152,6 +161,8 @@ def connect(
     timeout: float = DEFAULT_TIMEOUT,
     retry: RetryPolicy | None = None,
     page_size: int = DEFAULT_PAGE_SIZE,
+    agreement: int = 1,
+    rate: float | None = None,
 ) -> PocketChain:
     """A client for the chain; no request is made yet, and it may be called outside of an event loop.
 
@@ -162,6 +173,8 @@ def connect(
         timeout: seconds per request.
         retry: bounds on asking again.
         page_size: transactions per page, 1 to 1000.
+        agreement: how many endpoints must say the same of what a signature rests on.
+        rate: calls per second to each endpoint; without one 100, and no limit on this machine.
 
     Raises:
         PocketConfigError: a setting is wrong; the text says which and what to do.
@@ -171,4 +184,6 @@ def connect(
     if generation != "morse":
         raise PocketConfigError(f"Pocket generation {generation!r} is unknown: set it to 'morse'")
     parsed = [Endpoint.parse(entry) if isinstance(entry, str) else entry for entry in endpoints]
-    return MorseClient(parsed, chain_id=chain_id, timeout=timeout, retry=retry, page_size=page_size)
+    return MorseClient(
+        parsed, chain_id=chain_id, timeout=timeout, retry=retry, page_size=page_size, agreement=agreement, rate=rate
+    )

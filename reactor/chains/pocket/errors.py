@@ -1,13 +1,15 @@
 """What can go wrong between this process and a Pocket node, one type per remedy.
 
-Everything that a client raises is a `PocketRpcError`; `failover` says whether another endpoint may know better at
-once, `retryable` whether asking again after a while may help. An answer that is not understood means "not known":
-neither success nor failure.
+Everything that a client raises is a `PocketRpcError`, or `NotAgreed` where several endpoints must agree; `failover` says
+whether another endpoint may know better at once, `retryable` whether asking again after a while may help. An answer that
+is not understood means "not known": neither success nor failure.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
+
+from reactor.chains.errors import Means, RpcProblem
 
 
 class PocketConfigError(ValueError):
@@ -23,7 +25,7 @@ class PocketDecodeError(ValueError):
         self.reason = reason
 
 
-class PocketRpcError(Exception):
+class PocketRpcError(RpcProblem):
     """A call failed. `endpoint` is the configured name of the endpoint that was asked, never its URL."""
 
     failover: ClassVar[bool] = False
@@ -39,6 +41,7 @@ class PocketRpcError(Exception):
 class RpcUnavailable(PocketRpcError):  # noqa: N818 - the field's term, and the error's name in metrics
     """No usable answer: connection, time-out, 5xx, rate limit, gateway error. Ask again or elsewhere."""
 
+    means = Means.FAULT
     failover = True
     retryable = True
 
@@ -58,6 +61,7 @@ class NotFound(PocketRpcError):  # noqa: N818
 class WrongChain(PocketRpcError):  # noqa: N818
     """The endpoint serves another chain than the configured one. Another endpoint may be right."""
 
+    means = Means.WRONG
     failover = True
 
     def __init__(self, endpoint: str, call: str, expected: str, found: str) -> None:
@@ -69,6 +73,7 @@ class WrongChain(PocketRpcError):  # noqa: N818
 class MalformedAnswer(PocketRpcError):  # noqa: N818
     """An answer of the wrong shape. `field` is the path of the value that was missing, mistyped or contradictory."""
 
+    means = Means.FAULT
     failover = True
     retryable = True
 
@@ -84,6 +89,7 @@ class WindowNotReady(PocketRpcError):  # noqa: N818
     `readable_to` is the highest height that it could have shown (below the window's start when it could show nothing).
     """
 
+    means = Means.ELSEWHERE
     failover = True
 
     def __init__(self, endpoint: str, call: str, text: str, readable_to: int) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Final, Self
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Self, TypeVar
 
+from reactor.chains.agreement import Question, agree, at_least, checked_agreement
+from reactor.chains.errors import RpcProblem
 from reactor.chains.pocket.errors import (
     NotFound,
     PocketConfigError,
@@ -15,13 +17,15 @@ from reactor.chains.pocket.errors import (
     PocketRpcError,
     RpcRefused,
     WindowNotReady,
+    WindowTooLarge,
     WrongChain,
 )
 from reactor.chains.pocket.morse import answers
 from reactor.chains.pocket.morse.answers import Asked
 from reactor.chains.pocket.morse.codec import SendMsg, decode_tx, tx_hash
 from reactor.chains.pocket.morse.history import DEFAULT_PAGE_SIZE, read_window
-from reactor.chains.pocket.morse.transport import Endpoint, RetryPolicy, Transport, gather_endpoints
+from reactor.chains.pocket.morse.transport import Endpoint as Configured
+from reactor.chains.pocket.morse.transport import RetryPolicy, Transport
 from reactor.chains.pocket.types import (
     EndpointStatus,
     PocketBlock,
@@ -33,6 +37,8 @@ from reactor.chains.pocket.types import (
     TxStatus,
     Window,
 )
+from reactor.chains.rpc import Endpoint
+from reactor.chains.survey import survey
 
 HEIGHT: Final = "query/height"
 BLOCK: Final = "query/block"
@@ -46,29 +52,36 @@ RAW_TX: Final = "client/rawtx"
 DEFAULT_TIMEOUT: Final = 10.0
 """Seconds per request: a node walks an address's whole history for one page."""
 
+T = TypeVar("T")
+
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _ADDRESS: Final = re.compile(r"[0-9a-f]{40}")
 
 
 _MOST_BEHIND: Final = 8
 """Blocks that a node may show without having executed them, before it counts as not ready at all."""
+_LAG_BLOCKS: Final = 1
+"""How far a node may be behind the others: for so long as a new block takes to reach all of them."""
 
 
 class MorseClient:
     """`PocketChain` over the `/v1` HTTP interface (Pocket RC-0.9.2).
 
     Every method raises a `PocketRpcError` when the chain cannot be asked or says no; see `pocket.errors`. An endpoint
-    is used only after its latest header has shown the configured chain id.
+    is used only after its latest header has shown the configured chain id, and again after each failure. With an `agreement`
+    above 1 so many endpoints must say the same of blocks, windows and transactions, and stand behind a balance (`NotAgreed`).
     """
 
     def __init__(
         self,
-        endpoints: Sequence[Endpoint],
+        endpoints: Sequence[Configured],
         *,
         chain_id: str,
         timeout: float = DEFAULT_TIMEOUT,
         retry: RetryPolicy | None = None,
         page_size: int = DEFAULT_PAGE_SIZE,
+        agreement: int = 1,
+        rate: float | None = None,
     ) -> None:
         if not chain_id:
             raise PocketConfigError("Pocket chain id: must not be empty")
@@ -76,8 +89,9 @@ class MorseClient:
             raise PocketConfigError(f"Pocket page size: must be 1 to 1000, is {page_size}")
         self.chain_id = chain_id
         self._page_size = page_size
-        self._http = Transport(endpoints, timeout=timeout, retry=retry or RetryPolicy())
-        self._proven: set[Endpoint] = set()
+        self._http = Transport(endpoints, timeout=timeout, retry=retry or RetryPolicy(), rate=rate)
+        self._pool = self._http.pool
+        self.agreement = checked_agreement(agreement, len(endpoints))
 
     async def __aenter__(self) -> Self:
         return self
@@ -94,10 +108,18 @@ class MorseClient:
         """HTTP requests so far, by path below `/v1/`."""
         return self._http.calls
 
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with which endpoint now, by what was asked so far; empty while all is well."""
+        return self._pool.problems()
+
+    async def _agree(self, question: Question[T], work: Callable[[Endpoint], Awaitable[T]]) -> T:
+        return await agree(self._pool, self.agreement, question, work)
+
     # --- one endpoint -------------------------------------------------------------------------------------------
 
     async def _post(self, endpoint: Endpoint, call: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
-        if endpoint not in self._proven:
+        if not endpoint.verified:
             await self._block(endpoint, 0)
         return await self._http.post(endpoint, call, body)
 
@@ -108,11 +130,11 @@ class MorseClient:
         block = answers.parse_block(asked, answer)
         # SECURITY: a node of another chain would show other deposits.
         if block.chain_id != self.chain_id:
-            self._proven.discard(endpoint)
+            endpoint.verified = False
             raise WrongChain(endpoint.name, BLOCK, self.chain_id, block.chain_id)
         if height and block.height != height:
             raise asked.malformed("block.header.height", f"is {block.height}, asked for {height}")
-        self._proven.add(endpoint)
+        endpoint.verified = True
         return block, answers.parse_block_txs(asked, answer)
 
     async def _height(self, endpoint: Endpoint) -> int:
@@ -139,12 +161,16 @@ class MorseClient:
     # --- heads and blocks ---------------------------------------------------------------------------------------
 
     async def head(self) -> PocketHead:
-        """The newest height (one cheap call; no time). Its transactions may not be indexed yet."""
+        """The newest height (one cheap call; no time). Its transactions may not be indexed yet.
+
+        With agreement the newest height that so many endpoints have reached.
+        """
 
         async def work(endpoint: Endpoint) -> PocketHead:
             return PocketHead(await self._height(endpoint), None, endpoint.name)
 
-        return await self._http.failover(work)
+        heads = await at_least(self._pool, self.agreement, "heads", work) if self.agreement > 1 else None
+        return await self._http.failover(work) if heads is None else min(heads, key=lambda head: head.height)
 
     async def block(self, height: int) -> PocketBlock:
         """The header of a block; 0 means the latest. Raises NotFound beyond the endpoint's head."""
@@ -154,7 +180,8 @@ class MorseClient:
         async def work(endpoint: Endpoint) -> PocketBlock:
             return (await self._block(endpoint, height))[0]
 
-        return await self._http.failover(work)
+        # The latest block differs from node to node by nature.
+        return await (self._agree(_same_block(height), work) if height else self._http.failover(work))
 
     async def check(self) -> tuple[EndpointStatus, ...]:
         """Ask every endpoint for its head, once: what each shows, or what is wrong with it. Never raises."""
@@ -165,11 +192,19 @@ class MorseClient:
             except PocketRpcError as error:
                 return EndpointStatus(endpoint.name, None, str(error))
 
-        found = await gather_endpoints(self._http.endpoints, work)
-        for status in found:
-            if isinstance(status, BaseException):
-                raise status
-        return tuple(status for status in found if isinstance(status, EndpointStatus))
+        found = await self._pool.each(self._pool.all, work)
+        return tuple(status for status in found.values() if isinstance(status, EndpointStatus))
+
+    async def survey(self, depth: int) -> None:
+        """Compare all endpoints, blocks at `depth` below the lowest head: who lags or shows another fork stands back."""
+
+        async def height(endpoint: Endpoint) -> int:
+            return (await self._block(endpoint, 0))[0].height
+
+        async def block_hash(endpoint: Endpoint, number: int) -> str:
+            return (await self._block(endpoint, max(1, number)))[0].hash
+
+        await survey(self._pool, height, block_hash, lag=_LAG_BLOCKS, depth=depth)
 
     # --- transactions -------------------------------------------------------------------------------------------
 
@@ -178,6 +213,9 @@ class MorseClient:
 
         The head itself is readable when every send of its block that concerns the address is in the index; else the
         window ends one block earlier (see `Window.to_height`).
+
+        SECURITY: with agreement it counts as read only when so many endpoints showed the same transactions: who hides a
+        deposit or invents one is outvoted and named, and where that cannot be decided nothing is read.
 
         Raises:
             WindowNotReady: no endpoint has indexed the window (its head is lower, or `from_height` is the head).
@@ -191,7 +229,7 @@ class MorseClient:
         async def work(endpoint: Endpoint) -> Window:
             return await self._window(endpoint, address, from_height, to_height)
 
-        return await self._http.failover(work)
+        return await self._agree(_same_window(from_height, to_height), work)
 
     async def _window(self, endpoint: Endpoint, address: str, low: int, high: int) -> Window:
         head = await self._height(endpoint)
@@ -244,7 +282,7 @@ class MorseClient:
                 raise asked.malformed("hash", f"is {tx.hash}, asked for {hash_}")
             return tx, endpoint.name
 
-        return await self._http.failover(work)
+        return await self._agree(_same_tx(hash_), work)
 
     async def status(self, hash_: str) -> TxStatus:
         """Where a transaction is: in a block (with its code), in the mempool, or unknown to the endpoint asked."""
@@ -274,6 +312,8 @@ class MorseClient:
     async def submit(self, raw: bytes) -> SubmitResult:
         """Hand a signed transaction (length prefix included) to a node. Submitting the same bytes again is harmless.
 
+        With agreement it is handed to all nodes, so that none can keep it back; the best verdict is told.
+
         Raises:
             PocketDecodeError: these bytes are no transaction; nothing was sent.
             PocketRpcError: no endpoint gave a verdict; the transaction may or may not have reached the chain.
@@ -291,19 +331,31 @@ class MorseClient:
                 return SubmitResult(SubmitOutcome.ALREADY_KNOWN, hash_, endpoint.name, text=error.text)
             return answers.parse_submission(Asked(endpoint.name, RAW_TX), answer, hash_)
 
-        return await self._http.failover(work)
+        if self.agreement == 1:
+            return await self._http.failover(work)
+        outcomes = await self._pool.each(self._pool.all, work)
+        verdicts = [outcome for outcome in outcomes.values() if not isinstance(outcome, RpcProblem)]
+        if not verdicts:
+            raise next(outcome for outcome in outcomes.values() if isinstance(outcome, RpcProblem))
+        return min(verdicts, key=lambda verdict: list(SubmitOutcome).index(verdict.outcome))
 
     # --- state --------------------------------------------------------------------------------------------------
 
     async def balance(self, address: str) -> int:
-        """The balance in uPOKT at the endpoint's head; 0 for an account that does not exist."""
+        """The balance in uPOKT at the endpoint's head; 0 for an account that does not exist.
+
+        SECURITY: with agreement the largest amount that so many endpoints say is there at least.
+        """
         _check(_ADDRESS, "address", address)
 
         async def work(endpoint: Endpoint) -> int:
             answer = await self._post(endpoint, BALANCE, {"address": address, "height": 0})
             return answers.integer(Asked(endpoint.name, BALANCE), answer, "balance")
 
-        return await self._http.failover(work)
+        if self.agreement == 1:
+            return await self._http.failover(work)
+        balances = await at_least(self._pool, self.agreement, f"the balance of {address}", work, everyone=True)
+        return sorted(balances, reverse=True)[self.agreement - 1]
 
     async def param(self, key: str) -> str:
         """A chain parameter as text, for example `auth/TxSigLimit` or `auth/MaxMemoCharacters`."""
@@ -316,6 +368,39 @@ class MorseClient:
             return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
 
         return await self._http.failover(work)
+
+
+def _same_block(height: int) -> Question[PocketBlock]:
+    return Question(
+        f"block {height}",
+        "header",
+        same=lambda block: (block.height, block.hash, block.time),
+        show=lambda block: f"block {block.height} is {block.hash}",
+        answers=(NotFound,),
+        accuse="shows another block",
+    )
+
+
+def _same_window(low: int, high: int) -> Question[Window]:
+    return Question(
+        f"the vault's transactions of blocks {low} to {high}",
+        "transactions",
+        same=lambda window: (window.to_height, window.last_block.hash, window.received, window.sent),
+        show=lambda window: f"{len(window.received)} received, {len(window.sent)} sent up to block {window.to_height}",
+        soft=(WindowTooLarge, WindowNotReady),
+        accuse="shows other transactions",
+    )
+
+
+def _same_tx(hash_: str) -> Question[tuple[PocketTx, str]]:
+    return Question(
+        f"transaction {hash_}",
+        "transaction",
+        same=lambda found: found[0],
+        show=lambda found: f"in block {found[0].height} at {found[0].index} with code {found[0].code}",
+        answers=(NotFound,),
+        accuse="shows another transaction",
+    )
 
 
 def _check(pattern: re.Pattern[str], name: str, value: str) -> None:

@@ -1,8 +1,7 @@
-"""HTTP to a list of endpoints: time-outs, immediate failover, bounded rounds of retries with jitter."""
+"""HTTP to the list of Pocket nodes: time-outs, rates, bounded answers. Fail-over and retries are `reactor.chains.rpc`'s."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,17 +9,19 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
-import stamina
-from loguru import logger
 
-from reactor.chains.pocket.errors import PocketConfigError, PocketRpcError, RpcUnavailable
+from reactor.chains.errors import retry_after_seconds
+from reactor.chains.pocket.errors import PocketConfigError, RpcUnavailable
 from reactor.chains.pocket.morse.answers import Asked, read_body
+from reactor.chains.rpc import Endpoint as Node
+from reactor.chains.rpc import Endpoints, Retries
 
 T = TypeVar("T")
 
 MAX_BODY: Final = 64 * 1024 * 1024
 """More than a full page of the largest transactions; bounds what a broken node can make us hold."""
 MAX_CONNECTIONS: Final = 16
+_TOO_MANY: Final = 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +52,41 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Bounds on asking again. A round asks each endpoint once; between rounds it waits, longer each time (seconds)."""
+    """Bounds on asking again, in seconds.
+
+    A round asks each endpoint once; between rounds it waits at random up to `wait_initial`, doubled each time up to `wait_max`.
+    `cool_down`: how long an endpoint that failed once stands last.
+    """
 
     rounds: int = 3
     wait_initial: float = 0.2
     wait_max: float = 5.0
-    wait_jitter: float = 0.5
+    cool_down: float = 1.0
 
 
 class Transport:
-    """Calls by endpoint, and the failover around them. `calls` counts HTTP requests by path."""
+    """Calls by node, and the list of nodes around them. `calls` counts HTTP requests by path."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], *, timeout: float, retry: RetryPolicy) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], *, timeout: float, retry: RetryPolicy, rate: float | None = None) -> None:
         if not endpoints:
             raise PocketConfigError("Pocket endpoints: at least one is needed")
         if timeout <= 0 or retry.rounds < 1:
             raise PocketConfigError("Pocket time-out and retry rounds must be positive")
-        self.endpoints = tuple(endpoints)
-        self.calls: Counter[str] = Counter()
+        self.pool = Endpoints(
+            [endpoint.url for endpoint in endpoints],
+            labels=[endpoint.name for endpoint in endpoints],
+            retries=Retries(
+                rounds=retry.rounds, backoff=retry.wait_initial, backoff_limit=retry.wait_max, cool_down=retry.cool_down
+            ),
+            rate=rate,
+        )
         self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self._retry = retry
-        self._preferred = 0
         self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def calls(self) -> Counter[str]:
+        """HTTP requests so far."""
+        return self.pool.calls
 
     async def close(self) -> None:
         """Close the connections; a later call opens new ones."""
@@ -86,55 +100,33 @@ class Transport:
             self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
         return self._session
 
-    async def post(self, endpoint: Endpoint, call: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
-        """One request to one endpoint, no retry. `call` is the path below `/v1/`. Raises PocketRpcError."""
-        self.calls[call] += 1
+    async def post(self, endpoint: Node, call: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        """One request to one node, no retry. `call` is the path below `/v1/`. Raises PocketRpcError."""
+        if not await self.pool.turn(endpoint):
+            refused = RpcUnavailable(endpoint.name, call, "our own rate limit: too many calls wait")
+            refused.asked = False
+            raise refused
+        self.pool.count(call)
         asked = Asked(endpoint.name, call)
         try:
             async with self._open().post(f"{endpoint.url}/v1/{call}", json=body, allow_redirects=False) as response:
                 content = await _read(response)
-                status = response.status
+                status, retry_after = response.status, response.headers.get("Retry-After")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # The text of some client errors holds the URL: only the kind is told.
             raise RpcUnavailable(endpoint.name, call, f"no answer ({type(error).__name__})") from None
         if content is None:
             raise asked.malformed("body", f"more than {MAX_BODY} bytes")
-        return read_body(asked, status, content)
+        try:
+            return read_body(asked, status, content)
+        except RpcUnavailable as error:
+            error.retry_after = retry_after_seconds(retry_after)
+            error.throttled = status == _TOO_MANY or error.retry_after is not None
+            raise
 
-    async def failover(self, work: Callable[[Endpoint], Awaitable[T]]) -> T:
-        """Do `work` with one endpoint, with the next when that cannot answer, and again in bounded rounds.
-
-        The endpoint that answered is asked first next time. Raises the round's first retryable error, or the last.
-        """
-        retry = self._retry
-        async for attempt in stamina.retry_context(
-            on=lambda error: isinstance(error, PocketRpcError) and error.retryable,
-            attempts=retry.rounds,
-            timeout=None,
-            wait_initial=retry.wait_initial,
-            wait_max=retry.wait_max,
-            wait_jitter=retry.wait_jitter,
-        ):
-            with attempt:
-                return await self._round(work)
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    async def _round(self, work: Callable[[Endpoint], Awaitable[T]]) -> T:
-        errors: list[PocketRpcError] = []
-        first = self._preferred
-        for step in range(len(self.endpoints)):
-            position = (first + step) % len(self.endpoints)
-            try:
-                result = await work(self.endpoints[position])
-            except PocketRpcError as error:
-                if not error.failover:
-                    raise
-                logger.debug("pocket endpoint cannot answer: {}", error)
-                errors.append(error)
-            else:
-                self._preferred = position
-                return result
-        raise next((error for error in errors if error.retryable), errors[-1])
+    async def failover(self, work: Callable[[Node], Awaitable[T]]) -> T:
+        """Do `work` with the preferred node, with the next when that cannot answer, and again in bounded rounds."""
+        return await self.pool.run(work)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:
@@ -145,8 +137,3 @@ async def _read(response: aiohttp.ClientResponse) -> bytes | None:
         if len(chunks) > MAX_BODY:
             return None
     return bytes(chunks)
-
-
-async def gather_endpoints(endpoints: Sequence[Endpoint], work: Callable[[Endpoint], Awaitable[T]]) -> list[T | BaseException]:
-    """`work` on every endpoint at once; exceptions are returned."""
-    return await asyncio.gather(*(work(endpoint) for endpoint in endpoints), return_exceptions=True)
