@@ -93,7 +93,7 @@ class Wire:
                     await self._relay(there, reader, writer)
             finally:
                 self._relays.discard(task)
-                writer.close()
+                await _end(writer)
 
         return connected
 
@@ -110,7 +110,7 @@ class Wire:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            far_writer.close()
+            await _end(far_writer)
 
     async def _requests_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(_CHUNK):
@@ -138,3 +138,10 @@ class Wire:
         for there, here in self._names.items():
             message = message.replace(there, here)
         return message
+
+
+async def _end(writer: asyncio.StreamWriter) -> None:
+    """At once: a side that hangs would not take the rest."""
+    writer.transport.abort()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
