@@ -197,7 +197,7 @@ def _born(document: AnyRequest) -> str:
 
 
 def _event(role: Collection, raw: Mapping[str, Any]) -> Line:
-    """A `minted`, `returned` or heartbeat document: for display only."""
+    """A `minted`, `returned`, heartbeat or audit document: for display only."""
 
     def text(name: str) -> str:
         value = raw.get(name)
@@ -207,6 +207,10 @@ def _event(role: Collection, raw: Mapping[str, Any]) -> Line:
     if role is Collection.HEARTBEAT:
         shown = f"{role.value:<12} {_short(text('eth_address')):<13} Pocket {clean(text('pocket_height'), 20)}"
         return Line(f"{shown}, Ethereum {clean(text('ethereum_height'), 20)}", {**fields, "address": text("eth_address")})
+    if role is Collection.AUDIT:
+        said = {name: text(name) for name in ("by", "verb", "why", "host")}
+        shown = f"{role.value:<12} {clean(said['by'], 40)} on {clean(said['host'], 40)}: {clean(said['verb'], 20)}"
+        return Line(f"{shown}, {clean(said['why'], 200)}", {**fields, **said})
     amount = text("amount")
     value = pokt(amount) if amount.isascii() and amount.isdigit() and len(amount) < 80 else "?"
     detail = f"{value} POKT to {_short(text('recipient_address'))}"

@@ -31,7 +31,6 @@ ConfigOption = Annotated[
     typer.Option("--config", "-c", help="TOML file; else REACTOR_CONFIG, else reactor.toml.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-WhyOption = Annotated[str, typer.Option("--why", help="The reason; it is kept with your user name.", show_default=False)]
 
 
 class Problem(Exception):  # noqa: N818 - the word the operator reads

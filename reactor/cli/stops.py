@@ -1,20 +1,27 @@
-"""`pause|resume|hold|release`: what this validator must not sign. Local state only: no chain, no Mongo is asked."""
+"""`pause|resume|hold|release`: what this validator must not sign. Local state decides: no chain is asked.
+
+Dry by default. Each that is applied is written to the audit collection: stops after they are in force, and in any case; what lets
+go of something only once it is written.
+"""
 
 # ruff: noqa: PLC0415 - what is heavy is imported by the command that needs it
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reactor.cli.audited import Act, ApplyOption, Matches, WhyOption, audit_after, audit_first, concerned, dry, require_why
 from reactor.cli.common import (
     EXIT_USAGE,
     ConfigOption,
     JsonOption,
     Problem,
-    WhyOption,
     clean,
     moment,
     operator,
@@ -26,6 +33,7 @@ from reactor.cli.local import open_journal
 from reactor.cli.targets import resolve
 
 if TYPE_CHECKING:
+    from reactor.settings import Settings
     from reactor.state.holds import Hold
     from reactor.state.journal import Journal
 
@@ -38,7 +46,6 @@ class Direction(StrEnum):
 
 
 DirectionArgument = Annotated[Direction, typer.Argument(help="mint, or payout (refunds and returns).")]
-LaterWhyOption = Annotated[str, typer.Option("--why", help="The reason; it is kept with your user name.")]
 HoldArgument = Annotated[
     str,
     typer.Argument(
@@ -70,80 +77,137 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def pause(direction: DirectionArgument, why: WhyOption, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Sign nothing of this direction until `resume`. In force before the next signature; survives restarts."""
-    journal = open_journal(read_settings(config))
-    try:
-        was = any(one.scope == f"direction:{direction.value}" and one.reason == "paused" for one in journal.holds())
+def pause(
+    direction: DirectionArgument,
+    why: WhyOption = "",
+    apply: ApplyOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign nothing of this direction until `resume`. Dry without --apply; then in force before the next signature."""
+    from reactor.state.holds import direction_scope
+
+    require_why(why, apply=apply)
+    settings = read_settings(config)
+    scope = direction_scope(direction.value)
+    with _journal(settings) as journal:
+        was = any(one.scope == scope and one.reason == "paused" for one in journal.holds())
+        changed: dict[str, object] = {"paused": direction.value, "already": was}
+        if not apply:
+            done = f"left {direction.value} paused, as it is" if was else f"paused {direction.value}"
+            _dry(settings, journal, changed, done, [scope], as_json=as_json)
+            return
         number = journal.pause(direction.value, operator(), why)
         done = f"{direction.value} was paused already" if was else f"paused {direction.value}, hold {number}"
-        _tell(journal, {"paused": direction.value, "hold": number, "already": was}, done, as_json=as_json)
-    finally:
-        journal.close()
+        act = Act("pause", [direction.value], why)
+        _stopped(settings, journal, act, {**changed, "hold": number}, [done], [scope], as_json=as_json)
 
 
 def resume(
-    direction: DirectionArgument, config: ConfigOption = None, why: LaterWhyOption = "", as_json: JsonOption = False
+    direction: DirectionArgument,
+    why: WhyOption = "",
+    apply: ApplyOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """End the pause of this direction. Holds stay."""
-    journal = open_journal(read_settings(config))
-    try:
+    """End the pause of this direction; holds stay. Dry without --apply; needs the shared database, for the audit entry."""
+    from reactor.state.holds import direction_scope
+
+    require_why(why, apply=apply)
+    settings = read_settings(config)
+    scope = direction_scope(direction.value)
+    with _journal(settings) as journal:
+        paused = [one for one in journal.holds() if one.scope == scope and one.reason == "paused"]
+        if not apply:
+            done = f"resumed {direction.value}" if paused else f"found that {direction.value} is not paused"
+            _dry(settings, journal, {"resumed": direction.value, "ended": len(paused)}, done, [scope], as_json=as_json)
+            return
+        matches = concerned(settings, [scope])
+        if paused:
+            audit_first(settings, Act("resume", [direction.value], why), matches)
         ended = journal.resume(direction.value, operator(), why)
         done = f"resumed {direction.value}" if ended else f"{direction.value} was not paused"
-        _tell(journal, {"resumed": direction.value, "ended": ended}, done, as_json=as_json)
-    finally:
-        journal.close()
+        _tell(journal, {"resumed": direction.value, "ended": ended}, done, matches, as_json=as_json)
 
 
-def hold(target: HoldArgument, why: WhyOption, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Sign nothing for one event, one recipient or at all, until `release`. In force before the next signature."""
+def hold(
+    target: HoldArgument,
+    why: WhyOption = "",
+    apply: ApplyOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign nothing for one event, one recipient or at all, until `release`. Dry without --apply."""
     from reactor.documents.reasons import HoldReason
 
+    require_why(why, apply=apply)
     settings = read_settings(config)
-    journal = open_journal(settings)
-    try:
+    with _journal(settings) as journal:
         found = resolve(settings, target)
+        if not apply:
+            what = f"held {', '.join(found.scopes)}"
+            note = found.note
+            _dry(settings, journal, {"held": dict.fromkeys(found.scopes), "note": note}, what, found.scopes, as_json=as_json)
+            return
         made = {scope: journal.hold(scope, HoldReason.OPERATOR.value, why, operator()) for scope in found.scopes}
-        lines = [f"hold {number} on {scope}" for scope, number in made.items()]
-        _tell(journal, {"held": made, "note": found.note}, "\n".join([*lines, *found.notes]), as_json=as_json)
-    finally:
-        journal.close()
+        lines = [*(f"hold {number} on {scope}" for scope, number in made.items()), *found.notes]
+        act = Act("hold", [target], why)
+        _stopped(settings, journal, act, {"held": made, "note": found.note}, lines, found.scopes, as_json=as_json)
 
 
 def release(
     target: ReleaseArgument,
-    why: WhyOption,
+    why: WhyOption = "",
+    apply: ApplyOption = False,
     config: ConfigOption = None,
     attempt: AttemptOption = False,
     number: NumberOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """End holds, or with --attempt allow a payout's next attempt. What caused a hold is not raised again once released."""
+    """End holds, or with --attempt allow a payout's next attempt. Dry without --apply; needs the shared database then.
+
+    What caused a hold is not raised again once released.
+    """
+    require_why(why, apply=apply)
     settings = read_settings(config)
-    journal = open_journal(settings)
-    try:
+    with _journal(settings) as journal:
         if attempt:
-            _release_attempt(journal, resolve(settings, target).event(target), why, number, as_json=as_json)
+            _release_attempt(settings, journal, target, why, number, apply=apply, as_json=as_json)
             return
         if number is not None:
             raise Problem("--number is for --attempt", "give both, or neither", EXIT_USAGE)
-        scopes: list[str | int]
-        if target.isascii() and target.isdigit() and len(target) < 19:
-            scopes = [int(target)]
-        elif any(one.scope == target for one in journal.hold_history()):
-            scopes = [target]
-        else:
-            scopes = list(resolve(settings, target).scopes)
-        count = sum(journal.release(scope, operator(), why) for scope in scopes)
-        if count == 0:
-            active = ", ".join(f"{one.id} ({one.scope})" for one in journal.holds()) or "none"
-            raise Problem(f"no active hold is meant by {clean(target)}", f"active are: {active}")
-        _tell(journal, {"released": count}, f"released {count} {'hold' if count == 1 else 'holds'}", as_json=as_json)
-    finally:
-        journal.close()
+        active = _meant(settings, journal, target)
+        scopes = sorted({one.scope for one in active})
+        if not apply:
+            done = f"released {_count(len(active))}: " + ", ".join(f"{one.id} ({one.scope})" for one in active)
+            _dry(settings, journal, {"released": len(active)}, done, scopes, as_json=as_json)
+            return
+        matches = concerned(settings, scopes)
+        audit_first(settings, Act("release", [target, *(f"hold {one.id} on {one.scope}" for one in active)], why), matches)
+        count = sum(journal.release(one.id, operator(), why) for one in active)
+        _tell(journal, {"released": count}, f"released {_count(count)}", matches, as_json=as_json)
 
 
-def _release_attempt(journal: Journal, event: str, why: str, number: int | None, *, as_json: bool) -> None:
+def _meant(settings: Settings, journal: Journal, target: str) -> list[Hold]:
+    """The active holds that the target names. Raises Problem where there is none."""
+    holds = journal.holds()
+    if target.isascii() and target.isdigit() and len(target) < 19:
+        active = [one for one in holds if one.id == int(target)]
+    elif any(one.scope == target for one in journal.hold_history()):
+        active = [one for one in holds if one.scope == target]
+    else:
+        scopes = resolve(settings, target).scopes
+        active = [one for one in holds if one.scope in scopes]
+    if not active:
+        named = ", ".join(f"{one.id} ({one.scope})" for one in holds) or "none"
+        raise Problem(f"no active hold is meant by {clean(target)}", f"active are: {named}")
+    return active
+
+
+def _release_attempt(
+    settings: Settings, journal: Journal, target: str, why: str, number: int | None, *, apply: bool, as_json: bool
+) -> None:
+    event = resolve(settings, target).event(target)
     rows = journal.signed(event)
     if number is None and not any(row.outcome == "payout" for row in rows):
         what = f"signed {rows[0].outcome}" if rows else "signed nothing"
@@ -151,24 +215,76 @@ def _release_attempt(journal: Journal, event: str, why: str, number: int | None,
             f"this validator has {what} for {event}: there is no attempt to follow",
             "release an attempt only for a payout whose return failed in a block (`reactor explain` shows it)",
         )
-    allowed = journal.release_attempt(event, operator(), why, number)
     # The hold that the failed return raised would still stop it.
     scope = f"event:{event}"
-    ended = sum(
-        journal.release(one.id, operator(), why)
-        for one in journal.holds()
-        if one.scope == scope and one.reason == "return_failed"
-    )
+    stopping = [one.id for one in journal.holds() if one.scope == scope and one.reason == "return_failed"]
+    if not apply:
+        wanted = number if number is not None else max(row.attempt for row in rows) + 1
+        done = f"allowed attempt {wanted} of {event}" + (f" and released {_count(len(stopping))}" if stopping else "")
+        _dry(settings, journal, {"event": event, "attempt": wanted, "released": len(stopping)}, done, [scope], as_json=as_json)
+        return
+    matches = concerned(settings, [scope])
+    asked = [target, "--attempt", *(["--number", str(number)] if number is not None else [])]
+    audit_first(settings, Act("release", asked, why), matches)
+    allowed = journal.release_attempt(event, operator(), why, number)
+    ended = sum(journal.release(one, operator(), why) for one in stopping)
     done = f"attempt {allowed} of {event} may be signed" + (f"; {ended} hold released" if ended else "")
-    _tell(journal, {"event": event, "attempt": allowed, "released": ended}, done, as_json=as_json)
+    _tell(journal, {"event": event, "attempt": allowed, "released": ended}, done, matches, as_json=as_json)
 
 
-def _tell(journal: Journal, changed: dict[str, object], done: str, *, as_json: bool) -> None:
+@contextmanager
+def _journal(settings: Settings) -> Iterator[Journal]:
+    journal = open_journal(settings)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def _count(holds: int) -> str:
+    return f"{holds} {'hold' if holds == 1 else 'holds'}"
+
+
+def _dry(
+    settings: Settings, journal: Journal, would: dict[str, object], done: str, scopes: Sequence[str], *, as_json: bool
+) -> None:
+    """What the verb would do, and nothing else."""
+    matches = concerned(settings, scopes)
+    if as_json:
+        active = [_plain(one) for one in journal.holds()]
+        print_json({"applied": False, "would": would, **asdict(matches), "active": active})
+        return
+    say(matches.text)
+    dry(done)
+
+
+def _stopped(
+    settings: Settings,
+    journal: Journal,
+    act: Act,
+    changed: dict[str, object],
+    lines: Sequence[str],
+    scopes: Sequence[str],
+    *,
+    as_json: bool,
+) -> None:
+    """Tell what is in force already, then those who read the audit collection: the database may be away for long."""
+    if not as_json:
+        for line in lines:
+            say(line)
+    matches = concerned(settings, scopes)
+    problem = audit_after(settings, act, matches)
+    _tell(journal, {**changed, "audited": not problem, "audit_problem": problem}, "", matches, as_json=as_json)
+
+
+def _tell(journal: Journal, changed: dict[str, object], done: str, matches: Matches, *, as_json: bool) -> None:
     active = journal.holds()
     if as_json:
-        print_json({**changed, "active": [_plain(one) for one in active]})
+        print_json({"applied": True, **changed, **asdict(matches), "active": [_plain(one) for one in active]})
         return
-    say(done)
+    if done:
+        say(done)
+    say(matches.text)
     say(f"active now: {len(active) or 'nothing is held or paused'}")
     for one in active:
         who = f"{clean(one.reason)} by {clean(one.by)}, {moment(one.at)} UTC"

@@ -28,6 +28,7 @@ class Collection(StrEnum):
     MINTED = "minted"
     RETURNED = "returned"
     HEARTBEAT = "heartbeat"
+    AUDIT = "audit"
 
 
 REQUESTS: Final = (Collection.MINT, Collection.INVALID_MINT, Collection.BURN)

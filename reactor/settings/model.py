@@ -32,6 +32,7 @@ class MongoCollections(_Section):
     minted: v.MongoName = Field("minted", description="Minted events seen")
     returned: v.MongoName = Field("returned", description="outgoing vault transfers seen")
     heartbeat: v.MongoName = Field("heartbeat", description="signed heartbeats of the validators")
+    audit: v.MongoName = Field("audit", description="what operators did, who and why")
 
     @model_validator(mode="after")
     def _distinct(self) -> "MongoCollections":

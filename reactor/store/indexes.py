@@ -203,7 +203,9 @@ async def _duplicates(store: Store, index: Index) -> list[Problem]:
 
 async def _malformed(store: Store, role: Collection) -> list[Problem]:
     # What lost its key to an event's own document stays as it is: nobody reads it.
-    query = {"$nor": [schema(role)], KEY_FIELDS[role][0]: {"$not": {"$regex": f"^{DISPLACED}"}}}
+    query: Document = {"$nor": [schema(role)]}
+    if role in KEY_FIELDS:
+        query[KEY_FIELDS[role][0]] = {"$not": {"$regex": f"^{DISPLACED}"}}
     ids = [row["_id"] async for row in store.collection(role).find(query, {"_id": 1}).limit(_SHOWN)]
     if not ids:
         return []

@@ -38,7 +38,7 @@ KEY_FIELDS: Final[Mapping[Collection, tuple[str, ...]]] = {
     Collection.RETURNED: ("transaction_hash",),
     Collection.HEARTBEAT: ("validator_id", "hostname"),
 }
-"""The natural key of each collection: what its unique index is over."""
+"""The natural key of each collection: what its unique index is over. Audit entries have none."""
 DISPLACED: Final = "displaced:"
 """How the first field of a key begins in a document whose key was taken away (`insert.free_key`)."""
 

@@ -75,21 +75,24 @@ def privileges(database: str, names: Mapping[Collection, str], access: Access) -
     validator: read the whole database and follow it (a stream over a database needs both on all of it), insert and update in
     our collections, see indexes and schemas. No delete, no drop, no index or schema changes, nothing in other databases.
     frontend: read the three request collections, and follow each. operator: read and follow the database, and make collections,
-    indexes and schemas (`init-db`); it writes no document.
+    indexes and schemas (`init-db`); it writes no document but audit entries.
+
+    SECURITY: to the audit collection both may insert, and neither may change anything: no update, no index (one could let
+    entries expire), no schema. The verbs run with the validator's login, beside it.
     """
+    audit = names[Collection.AUDIT]
+    others = [name for name in names.values() if name != audit]
     match access:
         case Access.VALIDATOR:
             grants = [_on(database, "", "find", "changeStream", "listCollections")]
-            grants += [_on(database, name, "insert", "update", "listIndexes") for name in names.values()]
-            return [*grants, _OPLOG_TIMES]
+            grants += [_on(database, name, "insert", "update", "listIndexes") for name in others]
+            return [*grants, _on(database, audit, "insert", "listIndexes"), _OPLOG_TIMES]
         case Access.FRONTEND:
             return [_on(database, names[role], "find", "changeStream") for role in REQUESTS]
         case Access.OPERATOR:
             grants = [_on(database, "", "find", "changeStream", "listCollections")]
-            grants += [
-                _on(database, name, "createCollection", "createIndex", "collMod", "listIndexes") for name in names.values()
-            ]
-            return [*grants, _OPLOG_TIMES]
+            grants += [_on(database, name, "createCollection", "createIndex", "collMod", "listIndexes") for name in others]
+            return [*grants, _on(database, audit, "insert", "createCollection", "listIndexes"), _OPLOG_TIMES]
 
 
 async def create_roles(store: Store, users: Sequence[UserSpec] = ()) -> RolesReport:

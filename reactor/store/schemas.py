@@ -13,6 +13,7 @@ Schema = dict[str, Any]
 
 _STRING: Final[Schema] = {"bsonType": "string"}
 _DECIMAL: Final[Schema] = {"bsonType": "string", "pattern": "^[0-9]{0,78}$"}
+_COUNT: Final[Schema] = {"bsonType": ["int", "long"]}
 _DATE: Final[Schema] = {"bsonType": "date"}
 _STRINGS: Final[Schema] = {"bsonType": "array", "items": _STRING}
 _OBJECTS: Final[Schema] = {"bsonType": "array", "items": {"bsonType": "object"}}
@@ -91,6 +92,20 @@ _PROPERTIES: Final[Mapping[Collection, Mapping[str, Schema]]] = {
         "created_at": _DATE,
     },
     Collection.HEARTBEAT: {**_ID, "validator_id": _STRING, "hostname": _STRING, "created_at": _DATE, "updated_at": _DATE},
+    Collection.AUDIT: {
+        **_ID,
+        "at": _DATE,
+        "by": _STRING,
+        "why": _STRING,
+        "verb": _STRING,
+        "arguments": _STRINGS,
+        "evaluated": _COUNT,
+        "matched": _COUNT,
+        "host": _STRING,
+        "validator": _STRING,
+        "vault_address": _STRING,
+        "wpokt_address": _STRING,
+    },
 }
 
 

@@ -5,6 +5,7 @@ import json
 import queue
 import re
 import signal
+import socket
 import subprocess
 import threading
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from reactor.documents.statuses import Collection
 from reactor.parts import bridge_of, open_store
 from reactor.settings import load_settings
 from reactor.state.journal import Journal
+from reactor.store.audit import read_audit
 from reactor.store.heartbeats import beat
 
 pytestmark = pytest.mark.integration
@@ -349,6 +351,52 @@ def test_explain_works_without_a_state_directory_and_without_nodes(desk, tmp_pat
     assert "none on this machine" in said
     assert "Ethereum does not answer" in said
     assert not (folder / "state").exists()
+
+
+# ---------------------------------------------------------------------- the verbs that change something
+
+
+def audits(desk):
+    return [one | {"_id": 0} for one in reversed(desk.store(read_audit))]
+
+
+def test_what_is_applied_lies_in_the_audit_collection_with_who_and_why(desk, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "alice")
+    desk.ready()
+    desk.do("pause", "mint")
+    assert audits(desk) == []
+    assert "audit entry" not in desk.do("pause", "mint", "--apply", "--why", "odd \x1b[2J prices")
+    desk.do("release", "1", "--apply", "--why", "calm again")
+    first, second = audits(desk)
+    assert (first["by"], first["verb"], first["arguments"], first["why"]) == ("alice", "pause", ["mint"], "odd \x1b[2J prices")
+    assert (first["evaluated"], first["matched"], first["host"]) == (0, 0, socket.gethostname())
+    assert first["vault_address"] == desk.bridge.vault
+    assert (second["verb"], second["arguments"]) == ("release", ["1", "hold 1 on direction:mint"])
+    assert second["at"] >= first["at"]
+
+
+def test_tail_shows_what_operators_do(desk):
+    desk.ready()
+    followed = process("tail", "-c", desk.config, "--limit", "1")
+    ready, lines = Lines(followed, "stderr"), Lines(followed, "stdout")
+    ready.until("following mint, invalid_mint")
+    desk.do("hold", "signing", "--apply", "--why", "a look \x1b[2J at it")
+    (line,) = lines.until("audit")
+    assert ": hold, a look" in line
+    assert "\x1b" not in line
+    assert followed.wait(30) == 0
+    assert lines.end() == 0
+
+
+def test_a_stop_is_in_force_on_an_old_database_without_the_collection(desk, tmp_path):
+    """Not initialised, or renamed by somebody: the entry makes the collection, or says why not; the stop stands."""
+    desk.do("journal", "new")
+    said = desk.json("pause", "payout", "--apply", "--why", "x")
+    assert said["audited"] is True
+    desk.config = desk.net.config(tmp_path, 0, mongo__database=desk.database, mongo__uri="mongodb://127.0.0.1:1/?replicaSet=rs0")
+    said = desk.json("hold", "signing", "--apply", "--why", "x")
+    assert said["audited"] is False
+    assert [one["scope"] for one in said["active"]] == ["direction:payout", "signing"]
 
 
 # ---------------------------------------------------------------------- tail

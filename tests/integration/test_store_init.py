@@ -67,7 +67,7 @@ async def test_init_db_makes_what_verify_misses_and_may_be_run_again(store: Stor
     assert (first.conflicts, first.present) == ([], [])
     assert await verify(store) == []
     before = await everything(store)
-    assert set(before) == {"mints", "invalidMints", "burns", "minted", "returned", "heartbeat"}
+    assert set(before) == {"mints", "invalidMints", "burns", "minted", "returned", "heartbeat", "audit"}
     again = await init_db(store)
     assert (again.conflicts, again.made) == ([], [])
     assert len(again.present) == len(plan()) + len(Collection)
@@ -147,6 +147,14 @@ ALL = {
     BURN: burn(1),
     Collection.MINTED: minted(1),
     Collection.RETURNED: returned(1),
+    Collection.AUDIT: {
+        "_id": ObjectId(),
+        "at": NOW,
+        **dict.fromkeys(("by", "why", "verb", "host", "validator", "vault_address", "wpokt_address"), "x"),
+        "arguments": ["mint"],
+        "evaluated": 2,
+        "matched": 1,
+    },
 }
 
 
@@ -158,7 +166,7 @@ async def test_the_schema_takes_what_build_makes_and_refuses_other_types(store: 
     await store.collection(role).delete_one({"_id": doc_id})
     for name in document:
         with pytest.raises(WriteError, match="Document failed validation"):
-            await store.collection(role).insert_one({**document, name: 5})
+            await store.collection(role).insert_one({**document, name: 5.5})
         if name != "_id":
             with pytest.raises(WriteError, match="Document failed validation"):
                 await store.collection(role).insert_one({field: value for field, value in document.items() if field != name})

@@ -24,6 +24,7 @@ from reactor.cli.main import main
 from reactor.documents.statuses import Collection, Status
 from reactor.engine.feed import pipeline
 from reactor.store import tail
+from reactor.store.audit import read_audit, write_audit
 from reactor.store.bulk import Written, bulk
 from reactor.store.connection import Store
 from reactor.store.heartbeats import beat, read_heartbeats
@@ -114,6 +115,11 @@ def heartbeat(**fields: Any) -> dict[str, Any]:
     return {"validator_id": "v1", "hostname": "h", "eth_address": "0x1", "created_at": NOW, "updated_at": NOW, **fields}
 
 
+def audit(**fields: Any) -> dict[str, Any]:
+    texts = dict.fromkeys(("by", "why", "verb", "host", "validator", "vault_address", "wpokt_address"), "x")
+    return {"at": NOW, **texts, "arguments": ["mint"], "evaluated": 1, "matched": 0, **fields}
+
+
 # --- what each may do ------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +189,15 @@ async def test_an_operator_may_initialise_and_look(cluster: Cluster, root: Store
             assert await stream.try_next() is None
 
 
+@pytest.mark.parametrize("access", [Access.VALIDATOR, Access.OPERATOR])
+async def test_who_gives_the_verbs_may_insert_audit_entries_and_read_them(cluster: Cluster, access: Access, how: str) -> None:
+    async with connected(cluster.uri(access, how)) as store:
+        entry = await write_audit(store, audit(by=f"{access} {how}"))
+        await write_audit(store, audit(by="a later one"))
+        later, first = (await read_audit(store))[:2]
+        assert (later["by"], first["_id"], first["by"]) == ("a later one", entry, f"{access} {how}")
+
+
 # --- what each may not do --------------------------------------------------------------------------------------------
 
 Act = Callable[[Store], Awaitable[object]]
@@ -203,6 +218,10 @@ async def _first(cursor: Any) -> object:
 
 async def _names(store: Store) -> object:
     return await (await store.database.list_collections()).to_list()
+
+
+async def _first_of_merge(collection: Any) -> object:
+    return await (await collection.aggregate([{"$merge": {"into": "audit", "whenMatched": "replace"}}])).to_list(1)
 
 
 WRITES: Mapping[str, Act] = {
@@ -230,6 +249,21 @@ SHAPES: Mapping[str, Act] = {
     "loosen a schema": lambda store: store.database.command({"collMod": FRONTEND_NAMES[MINT], "validationLevel": "off"}),
     "make a view": lambda store: store.database.command({"create": "view", "viewOn": FRONTEND_NAMES[MINT], "pipeline": []}),
 }
+AUDITS: Mapping[str, Act] = {
+    "change an audit entry": _on(Collection.AUDIT, lambda c: c.update_one({}, {"$set": {"why": "x"}})),
+    "replace an audit entry": _on(Collection.AUDIT, lambda c: c.replace_one({}, audit())),
+    "insert an audit entry as an update": _on(
+        Collection.AUDIT, lambda c: c.update_one({"_id": 0}, {"$set": audit()}, upsert=True)
+    ),
+    "delete an audit entry": _on(Collection.AUDIT, lambda c: c.delete_one({})),
+    "find an audit entry and delete it": _on(Collection.AUDIT, lambda c: c.find_one_and_delete({})),
+    "drop the audit collection": _on(Collection.AUDIT, lambda c: c.drop()),
+    "rename the audit collection": _on(Collection.AUDIT, lambda c: c.rename("elsewhere")),
+    "let audit entries expire": _on(Collection.AUDIT, lambda c: c.create_index("at", expireAfterSeconds=0)),
+    "cap the audit collection": lambda store: store.database.command({"convertToCapped": "audit", "size": 4096}),
+    "loosen the audit schema": lambda store: store.database.command({"collMod": "audit", "validationLevel": "off"}),
+    "write over audit entries by $merge": _on(MINT, _first_of_merge),
+}
 ELSEWHERE: Mapping[str, Act] = {
     "read another database": lambda store: _first(store.client["other"]["mint"].find()),
     "write to another database": lambda store: store.client["other"]["mint"].insert_one({}),
@@ -252,6 +286,8 @@ PRIVATE: Mapping[str, Act] = {
     "read heartbeats": _on(Collection.HEARTBEAT, lambda c: c.find_one({})),
     "read mints seen": _on(Collection.MINTED, lambda c: c.find_one({})),
     "read returns seen": _on(Collection.RETURNED, lambda c: c.find_one({})),
+    "read the audit entries": _on(Collection.AUDIT, lambda c: c.find_one({})),
+    "insert an audit entry": _on(Collection.AUDIT, lambda c: c.insert_one(audit())),
     "follow the database": _watch_database,
     "ask for the oplog's window": lambda store: store.client.admin.command({"serverStatus": 1}),
     "list collections": _names,
@@ -260,9 +296,14 @@ PRIVATE: Mapping[str, Act] = {
 
 
 FORBIDDEN = {
-    Access.VALIDATOR: {**DELETES, **SHAPES, **ELSEWHERE, **BYPASSES},
-    Access.FRONTEND: {**WRITES, **DELETES, **SHAPES, **ELSEWHERE, **BYPASSES, **PRIVATE},
-    Access.OPERATOR: {**WRITES, **{name: act for name, act in DELETES.items() if name != "let documents expire"}, **ELSEWHERE},
+    Access.VALIDATOR: {**DELETES, **AUDITS, **SHAPES, **ELSEWHERE, **BYPASSES},
+    Access.FRONTEND: {**WRITES, **DELETES, **AUDITS, **SHAPES, **ELSEWHERE, **BYPASSES, **PRIVATE},
+    Access.OPERATOR: {
+        **WRITES,
+        **AUDITS,
+        **{name: act for name, act in DELETES.items() if name != "let documents expire"},
+        **ELSEWHERE,
+    },
 }
 CASES = [(access, name) for access, acts in FORBIDDEN.items() for name in acts]
 

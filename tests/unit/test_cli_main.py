@@ -82,9 +82,9 @@ def test_what_asks_nothing_loads_no_library_of_chains_or_mongo(arguments, tmp_pa
     assert loaded(tmp_path, *arguments) == []
 
 
-def test_a_pause_loads_no_library_of_chains_or_mongo(tmp_path):
+def test_a_dry_pause_loads_no_library_of_chains_or_mongo(tmp_path):
     make_journal(settings_in(tmp_path)).close()
-    assert loaded(tmp_path, "pause", "mint", "--why", "a test") == []
+    assert loaded(tmp_path, "pause", "mint") == []
 
 
 def test_a_check_does_load_them(tmp_path, capsys):

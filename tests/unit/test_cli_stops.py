@@ -6,11 +6,13 @@ import pytest
 from cli_unit_helpers import KEYS, RECIPIENT, SENDER, TOML, burn, deposit, make_journal, make_ledger, settings_in, write_config
 
 from reactor.chains.pocket import vault_address
+from reactor.cli import audited
 from reactor.cli.main import main
 from reactor.documents.keys import burn_key, deposit_key, document_id
 from reactor.documents.statuses import Collection
 from reactor.parts import bridge_of
 from reactor.state.journal import Journal, JournalEntry
+from reactor.state.ledger import Ledger
 from reactor.state.verdicts import Allowed, Refusal, Refused
 
 pytestmark = pytest.mark.unit
@@ -30,8 +32,18 @@ class Desk:
         said = self.capsys.readouterr()
         return said.out + said.err
 
+    def act(self, *arguments, code=0):
+        return self.do(*arguments, "--apply", code=code)
+
     def json(self, *arguments):
         return json.loads(self.do(*arguments, "--json"))
+
+    def holds(self):
+        journal = Journal.open(self.settings.state.directory, self.bridge)
+        try:
+            return [(one.scope, one.reason) for one in journal.holds()]
+        finally:
+            journal.close()
 
     def may_sign(self, *, mint=None, payout=None, attempt=0):
         """What the journal answers a running validator right now."""
@@ -52,24 +64,42 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path, capsys, monkeypatch):
+def written(monkeypatch):
+    """What reaches the audit collection; the real one is in tests/integration."""
+    entries = []
+
+    async def write(settings, act, matches):
+        entries.append((act.verb, list(act.arguments), act.why, matches.evaluated, matches.matched))
+
+    monkeypatch.setattr(audited, "_write", write)
+    return entries
+
+
+@pytest.fixture
+def alone(tmp_path, capsys, monkeypatch):
+    """An operator whose shared database is away."""
     monkeypatch.setenv("LOGNAME", "alice")
     desk = Desk(tmp_path, capsys)
     make_journal(desk.settings).close()
     return desk
 
 
+@pytest.fixture
+def desk(alone, written):
+    return alone
+
+
 def test_a_pause_stops_its_direction_alone_and_resume_ends_it(desk):
-    assert "paused mint, hold 1" in desk.do("pause", "mint", "--why", "prices look odd")
+    assert "paused mint, hold 1" in desk.act("pause", "mint", "--why", "prices look odd")
     assert isinstance(verdict := desk.may_sign(mint=deposit()), Refused)
     assert verdict.reason is Refusal.PAUSED
     assert isinstance(desk.may_sign(payout=burn()), Allowed)
-    assert "resumed mint" in desk.do("resume", "mint")
+    assert "resumed mint" in desk.act("resume", "mint", "--why", "calm again")
     assert isinstance(desk.may_sign(mint=deposit()), Allowed)
 
 
 def test_who_and_why_are_kept(desk):
-    said = desk.json("pause", "payout", "--why", "the vault moves")
+    said = desk.json("pause", "payout", "--why", "the vault moves", "--apply")
     assert said["active"][0] | {"at": 0} == {
         "id": 1,
         "scope": "direction:payout",
@@ -82,31 +112,143 @@ def test_who_and_why_are_kept(desk):
 
 def test_the_one_behind_sudo_is_named(desk, monkeypatch):
     monkeypatch.setenv("SUDO_USER", "bob")
-    assert "alice (sudo by bob)" in desk.do("pause", "mint", "--why", "x")
+    assert "alice (sudo by bob)" in desk.act("pause", "mint", "--why", "x")
 
 
 def test_pausing_twice_is_one_pause(desk):
-    desk.do("pause", "mint", "--why", "x")
-    assert "was paused already" in desk.do("pause", "mint", "--why", "y")
-    desk.do("resume", "mint")
-    assert "mint was not paused" in desk.do("resume", "mint")
+    desk.act("pause", "mint", "--why", "x")
+    assert "was paused already" in desk.act("pause", "mint", "--why", "y")
+    desk.act("resume", "mint", "--why", "calm again")
+    assert "mint was not paused" in desk.act("resume", "mint", "--why", "calm again")
 
 
-def test_a_hold_needs_its_reason(desk):
-    assert "--why" in desk.do("hold", "signing", code=2)
+@pytest.mark.parametrize("command", [["pause", "mint"], ["resume", "mint"], ["hold", "signing"], ["release", "1"]])
+@pytest.mark.parametrize("why", [[], ["--why", "  "]], ids=["none", "blank"])
+def test_what_is_applied_needs_its_reason(desk, written, command, why):
+    assert "--why is missing" in desk.act(*command, *why, code=2)
+    assert (desk.holds(), written) == ([], [])
+
+
+# ---------------------------------------------------------------------- dry by default, and audited
+
+
+@pytest.mark.parametrize("command", [["pause", "mint"], ["hold", "signing"], ["hold", RECIPIENT]])
+def test_without_apply_nothing_is_stopped(desk, written, command):
+    make_ledger(desk.settings)
+    said = desk.do(*command, "--why", "x")
+    assert "dry run" in said
+    assert "nothing was changed" in said
+    assert (desk.holds(), written) == ([], [])
+    assert desk.json(*command)["applied"] is False
+    desk.act(*command, "--why", "x")
+    assert len(desk.holds()) == 1
+
+
+@pytest.mark.parametrize("command", [["resume", "mint"], ["release", "1"], ["release", "direction:mint"]])
+def test_without_apply_nothing_is_let_go(desk, written, command):
+    desk.act("pause", "mint", "--why", "x")
+    assert "dry run" in desk.do(*command, "--why", "y")
+    assert len(desk.holds()) == len(written) == 1
+    desk.act(*command, "--why", "y")
+    assert desk.holds() == []
+
+
+def test_a_dry_attempt_allows_nothing(desk, written):
+    make_ledger(desk.settings)
+    key = burn_key(desk.bridge, burn().tx_hash, 1)
+    desk.may_sign(payout=burn(1))
+    assert f"allowed attempt 1 of {key}" in desk.do("release", "--attempt", key)
+    assert isinstance(desk.may_sign(payout=burn(1), attempt=1), Refused)
+    assert written == []
+
+
+@pytest.mark.parametrize(
+    ("target", "matched"),
+    [
+        ("signing", 4),
+        (RECIPIENT, 1),
+        (SENDER, 3),
+        ("0x" + "77" * 20, 0),
+        (deposit(1).tx_hash, 1),
+        (burn().tx_hash, 2),
+    ],
+)
+def test_it_says_how_many_documents_were_evaluated_and_matched(desk, written, target, matched):
+    make_ledger(desk.settings)
+    assert f"4 open documents evaluated, {matched} matched" in desk.do("hold", target)
+    assert f"4 open documents evaluated, {matched} matched" in desk.act("hold", target, "--why", "x")
+    assert written == [("hold", [target], "x", 4, matched)]
+
+
+@pytest.mark.parametrize(("direction", "matched"), [("mint", 1), ("payout", 3)])
+def test_a_pause_counts_the_documents_of_its_direction(desk, written, direction, matched):
+    make_ledger(desk.settings)
+    assert f"{matched} matched" in desk.do("pause", direction)
+    said = desk.json("pause", direction, "--why", "x", "--apply")
+    assert (said["applied"], said["evaluated"], said["matched"], said["audited"]) == (True, 4, matched, True)
+    assert written == [("pause", [direction], "x", 4, matched)]
+
+
+def test_what_is_settled_is_not_evaluated(desk):
+    make_ledger(desk.settings)
+    ledger = Ledger.open(desk.settings.state.directory, desk.bridge)
+    ledger.settle(deposit_key(desk.bridge, deposit(1).tx_hash))
+    ledger.close()
+    assert "3 open documents evaluated, 0 matched" in desk.do("pause", "mint")
+
+
+def test_each_verb_is_audited_with_its_reason(desk, written):
+    desk.act("pause", "payout", "--why", "one")
+    desk.act("resume", "payout", "--why", "two")
+    desk.act("hold", "signing", "--why", "three")
+    desk.act("release", "signing", "--why", "four")
+    assert [(verb, why) for verb, _, why, *_ in written] == [
+        ("pause", "one"), ("resume", "two"), ("hold", "three"), ("release", "four")
+    ]  # fmt: skip
+    assert written[-1][1] == ["signing", "hold 2 on signing"]
+
+
+def test_a_resume_of_what_is_not_paused_changes_nothing_and_is_not_audited(desk, written):
+    assert "was not paused" in desk.act("resume", "mint", "--why", "x")
+    assert written == []
+
+
+@pytest.mark.parametrize("command", [["pause", "mint"], ["hold", "signing"]])
+def test_a_stop_is_in_force_though_the_database_is_away_and_says_so(alone, command):
+    said = alone.act(*command, "--why", "x")
+    assert "the audit entry could not be written" in said
+    assert "it is in force" in said
+    assert len(alone.holds()) == 1
+    assert isinstance(alone.may_sign(mint=deposit()), Refused)
+
+
+@pytest.mark.parametrize("command", [["resume", "mint"], ["release", "1"]])
+def test_nothing_is_let_go_while_the_database_is_away(alone, command):
+    alone.act("pause", "mint", "--why", "x")
+    said = alone.act(*command, "--why", "y", code=1)
+    assert "nothing was changed: the audit entry could not be written" in said
+    assert "remedy: " in said
+    assert alone.holds() == [("direction:mint", "paused")]
+
+
+def test_a_dry_run_does_not_ask_the_database(alone):
+    assert "audit" not in alone.do("hold", "signing")
+
+
+# ---------------------------------------------------------------------- what each does
 
 
 def test_hold_signing_stops_everything(desk):
-    desk.do("hold", "signing", "--why", "looking into it")
+    desk.act("hold", "signing", "--why", "looking into it")
     assert isinstance(desk.may_sign(mint=deposit()), Refused)
     assert isinstance(desk.may_sign(payout=burn()), Refused)
-    desk.do("release", "signing", "--why", "looked into it")
+    desk.act("release", "signing", "--why", "looked into it")
     assert isinstance(desk.may_sign(payout=burn()), Allowed)
 
 
 @pytest.mark.parametrize("form", ["0x" + "ab" * 20, "0x" + "AB" * 20, "recipient:0x" + "ab" * 20])
 def test_hold_a_recipient(desk, form):
-    desk.do("hold", form, "--why", "x")
+    desk.act("hold", form, "--why", "x")
     assert isinstance(desk.may_sign(mint=deposit()), Refused)
     assert isinstance(desk.may_sign(payout=burn()), Allowed)
 
@@ -117,29 +259,29 @@ def test_hold_a_deposit_by_every_name_it_has(desk):
     key = deposit_key(desk.bridge, event.tx_hash)
     names = [event.tx_hash, event.tx_hash.upper(), key, f"event:{key}", str(document_id(Collection.MINT, key))]
     for name in names:
-        desk.do("hold", name, "--why", "x")
+        desk.act("hold", name, "--why", "x")
         assert isinstance(desk.may_sign(mint=event), Refused), name
-        assert "released 1 hold" in desk.do("release", name, "--why", "y")
+        assert "released 1 hold" in desk.act("release", name, "--why", "y")
         assert isinstance(desk.may_sign(mint=event), Allowed), name
 
 
 @pytest.mark.parametrize("prefix", ["0x", ""])
 def test_the_hash_of_a_burn_means_all_burns_of_the_transaction(desk, prefix):
     make_ledger(desk.settings)
-    said = desk.do("hold", prefix + burn().tx_hash.removeprefix("0x"), "--why", "x")
+    said = desk.act("hold", prefix + burn().tx_hash.removeprefix("0x"), "--why", "x")
     assert "2 events of this transaction are meant" in said
     assert isinstance(desk.may_sign(payout=burn(0)), Refused)
     assert isinstance(desk.may_sign(payout=burn(1)), Refused)
-    assert "released 2 holds" in desk.do("release", burn().tx_hash, "--why", "y")
+    assert "released 2 holds" in desk.act("release", burn().tx_hash, "--why", "y")
 
 
 def test_a_deposit_can_be_held_before_it_was_seen(desk):
-    assert "taken for a deposit" in desk.do("hold", deposit().tx_hash, "--why", "x")
+    assert "taken for a deposit" in desk.act("hold", deposit().tx_hash, "--why", "x")
     assert isinstance(desk.may_sign(mint=deposit()), Refused)
 
 
 def test_a_burn_that_was_not_seen_cannot_be_held_by_its_hash(desk):
-    said = desk.do("hold", burn().tx_hash, "--why", "x", code=1)
+    said = desk.act("hold", burn().tx_hash, "--why", "x", code=1)
     assert "knows no event" in said
     assert "event key" in said
 
@@ -148,32 +290,32 @@ def test_a_burn_that_was_not_seen_cannot_be_held_by_its_hash(desk):
     "target", ["nonsense", "0x12", "direction:mint", "pocket:othernet:" + "aa" * 20 + ":" + "0" * 64, "'; --"]
 )
 def test_what_means_nothing_is_refused(desk, target):
-    said = desk.do("hold", target, "--why", "x", code=1)
+    said = desk.act("hold", target, "--why", "x", code=1)
     assert "remedy: " in said
     assert desk.json("journal", "show")["holds"] == []
 
 
 def test_release_by_number_and_by_scope(desk):
-    desk.do("hold", "signing", "--why", "x")
-    desk.do("hold", RECIPIENT, "--why", "x")
-    assert desk.json("release", "1", "--why", "y")["released"] == 1
-    assert desk.json("release", f"recipient:{RECIPIENT}", "--why", "y")["active"] == []
+    desk.act("hold", "signing", "--why", "x")
+    desk.act("hold", RECIPIENT, "--why", "x")
+    assert desk.json("release", "1", "--why", "y", "--apply")["released"] == 1
+    assert desk.json("release", f"recipient:{RECIPIENT}", "--why", "y", "--apply")["active"] == []
 
 
 def test_release_of_what_is_not_held_is_refused_and_names_what_is(desk):
-    desk.do("hold", "signing", "--why", "x")
-    said = desk.do("release", "99", "--why", "y", code=1)
+    desk.act("hold", "signing", "--why", "x")
+    said = desk.act("release", "99", "--why", "y", code=1)
     assert "1 (signing)" in said
-    assert "no active hold" in desk.do("release", RECIPIENT, "--why", "y", code=1)
+    assert "no active hold" in desk.act("release", RECIPIENT, "--why", "y", code=1)
 
 
 def test_the_next_attempt_is_allowed_only_after_a_payout_was_signed_here(desk):
     make_ledger(desk.settings)
     key = burn_key(desk.bridge, burn().tx_hash, 1)
-    assert "signed nothing" in desk.do("release", "--attempt", key, "--why", "x", code=1)
+    assert "signed nothing" in desk.act("release", "--attempt", key, "--why", "x", code=1)
     assert isinstance(desk.may_sign(payout=burn(1)), Allowed)
     assert isinstance(desk.may_sign(payout=burn(1), attempt=1), Refused)
-    said = desk.do("release", "--attempt", key, "--why", "it failed in block 7")
+    said = desk.act("release", "--attempt", key, "--why", "it failed in block 7")
     assert "attempt 1 of" in said
     assert isinstance(desk.may_sign(payout=burn(1), attempt=1), Allowed)
     assert isinstance(desk.may_sign(payout=burn(1), attempt=2), Refused)
@@ -182,21 +324,21 @@ def test_the_next_attempt_is_allowed_only_after_a_payout_was_signed_here(desk):
 def test_an_attempt_of_a_mint_is_refused(desk):
     make_ledger(desk.settings)
     desk.may_sign(mint=deposit())
-    assert "signed mint" in desk.do("release", "--attempt", deposit().tx_hash, "--why", "x", code=1)
+    assert "signed mint" in desk.act("release", "--attempt", deposit().tx_hash, "--why", "x", code=1)
 
 
 def test_a_new_journal_may_be_told_the_attempt(desk):
     make_ledger(desk.settings)
     key = burn_key(desk.bridge, burn().tx_hash, 0)
-    desk.do("release", "--attempt", key, "--number", "1", "--why", "the disk was lost")
+    desk.act("release", "--attempt", key, "--number", "1", "--why", "the disk was lost")
     assert isinstance(desk.may_sign(payout=burn(0), attempt=1), Allowed)
-    assert "--attempt" in desk.do("release", key, "--number", "1", "--why", "x", code=2)
+    assert "--attempt" in desk.act("release", key, "--number", "1", "--why", "x", code=2)
 
 
 def test_an_attempt_needs_one_event(desk):
     make_ledger(desk.settings)
-    assert "names 2 events" in desk.do("release", "--attempt", burn().tx_hash, "--why", "x", code=1)
-    assert "names no event" in desk.do("release", "--attempt", "signing", "--why", "x", code=1)
+    assert "names 2 events" in desk.act("release", "--attempt", burn().tx_hash, "--why", "x", code=1)
+    assert "names no event" in desk.act("release", "--attempt", "signing", "--why", "x", code=1)
 
 
 def test_releasing_an_attempt_ends_the_hold_of_the_failed_return(desk):
@@ -206,7 +348,7 @@ def test_releasing_an_attempt_ends_the_hold_of_the_failed_return(desk):
     journal = Journal.open(desk.settings.state.directory, desk.bridge)
     journal.hold(f"event:{key}", "return_failed", "code 10", "validator", subject="f" * 64)
     journal.close()
-    assert desk.json("release", "--attempt", key, "--why", "funded")["released"] == 1
+    assert desk.json("release", "--attempt", key, "--why", "funded", "--apply")["released"] == 1
     assert isinstance(desk.may_sign(payout=burn(0), attempt=1), Allowed)
 
 
@@ -225,20 +367,20 @@ def test_the_journal_of_another_bridge_is_refused(desk, tmp_path):
     keys = list(reversed(KEYS))
     text = TOML.replace(desk.settings.pocket.vault_address, vault_address(keys))
     write_config(tmp_path, text)
-    assert "belongs to" in desk.do("pause", "mint", "--why", "x", code=1)
+    assert "belongs to" in desk.act("pause", "mint", "--why", "x", code=1)
 
 
 def test_a_ledger_of_other_start_blocks_is_not_begun_anew_by_a_question(desk, tmp_path):
     make_ledger(desk.settings)
     write_config(tmp_path, TOML.replace("start_height = 1", "start_height = 5"))
-    desk.do("hold", deposit().tx_hash, "--why", "x")
+    desk.act("hold", deposit().tx_hash, "--why", "x")
     write_config(tmp_path)
-    assert "taken for a deposit" not in desk.do("hold", deposit().tx_hash, "--why", "x")
+    assert "taken for a deposit" not in desk.act("hold", deposit().tx_hash, "--why", "x")
 
 
 def test_journal_show_and_export(desk, tmp_path):
     desk.may_sign(mint=deposit())
-    desk.do("pause", "mint", "--why", "x")
+    desk.act("pause", "mint", "--why", "x")
     shown = desk.do("journal", "show")
     assert "direction:mint" in shown
     assert "signatures       1" in shown

@@ -1,0 +1,159 @@
+"""What the verbs that change something share: dry by default, how many documents they concern, and the audit entry."""
+
+# ruff: noqa: PLC0415 - what is heavy is imported by the command that needs it
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from reactor.cli.common import EXIT_USAGE, Problem, clean, operator, say, warn
+from reactor.cli.local import read_ledger
+
+if TYPE_CHECKING:
+    from reactor.documents.bridge import Bridge
+    from reactor.documents.events import Event
+    from reactor.settings import Settings
+
+ApplyOption = Annotated[bool, typer.Option("--apply", help="Do it. Without it nothing changes: it only says what it would do.")]
+WhyOption = Annotated[
+    str, typer.Option("--why", help="The reason, needed with --apply; it is kept with your user name.", show_default=False)
+]
+
+_PAGE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Documents by the own ledger: how many were looked at (those open to this validator), and how many are concerned."""
+
+    evaluated: int
+    matched: int
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"{self.evaluated} open documents evaluated, {self.matched} matched"
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One verb as it was given."""
+
+    verb: str
+    arguments: Sequence[str]
+    why: str
+
+
+def require_why(why: str, *, apply: bool) -> None:
+    """Raises Problem where something is to be changed without a reason."""
+    if apply and not why.strip():
+        raise Problem("--why is missing", "say why, in a few words: it is kept with your user name", EXIT_USAGE)
+
+
+def dry(done: str) -> None:
+    """Say what would be done."""
+    say(f"dry run: would have {done}; nothing was changed. To do it: --apply --why '…'")
+
+
+def concerned(settings: Settings, scopes: Sequence[str]) -> Matches:
+    """The open documents that holds of these scopes concern. Without a ledger on this machine: none."""
+    from reactor.parts import bridge_of
+    from reactor.state.rows import EventKind
+
+    ledger = read_ledger(settings)
+    if ledger is None:
+        return Matches(0, 0)
+    bridge, wanted = bridge_of(settings), frozenset(scopes)
+    evaluated = matched = 0
+    try:
+        for kind in (EventKind.DEPOSIT, EventKind.BURN):
+            page = ledger.unsettled(kind, _PAGE)
+            while page:
+                evaluated += len(page)
+                matched += sum(not wanted.isdisjoint(scopes_of(bridge, seen.event, seen.key)) for seen in page)
+                page = ledger.unsettled(kind, _PAGE, page[-1])
+    finally:
+        ledger.close()
+    return Matches(evaluated, matched)
+
+
+def scopes_of(bridge: Bridge, event: Event, key: str) -> set[str]:
+    """The scopes of the holds that would stop a signature for this event."""
+    from reactor.documents.classification import ToMint, ToPay, classify_burn, classify_deposit
+    from reactor.documents.events import Burn, Deposit
+    from reactor.state.holds import SIGNING, direction_scope, event_scope, recipient_scope
+
+    outcome = None
+    if isinstance(event, Deposit):
+        outcome = classify_deposit(bridge, event)
+    elif isinstance(event, Burn):
+        outcome = classify_burn(bridge, event)
+    found = {SIGNING, event_scope(key)}
+    if isinstance(outcome, ToMint | ToPay):
+        way = direction_scope("mint" if isinstance(outcome, ToMint) else "payout")
+        found |= {way, recipient_scope(outcome.recipient)}
+    return found
+
+
+def audit_first(settings: Settings, act: Act, matches: Matches) -> None:
+    """Write the entry before something is let go again. Raises Problem: nothing may be loosened unseen."""
+    problem = _written(settings, act, matches)
+    if problem:
+        raise Problem(
+            f"nothing was changed: the audit entry could not be written ({problem})",
+            "bring the shared database back and give the command again; pause and hold work without it",
+        )
+
+
+def audit_after(settings: Settings, act: Act, matches: Matches) -> str:
+    """Write the entry of something that is stopped already; what went wrong, empty if nothing did.
+
+    Stopping must always be possible: that nobody could be told of it is said, and is no reason to go on.
+    """
+    problem = _written(settings, act, matches)
+    if problem:
+        warn(f"it is in force, but the audit entry could not be written ({problem}); this validator's own journal has it")
+    return problem
+
+
+def _written(settings: Settings, act: Act, matches: Matches) -> str:
+    from pymongo.errors import PyMongoError
+
+    from reactor.store.problem import StoreProblem
+
+    try:
+        asyncio.run(_write(settings, act, matches))
+    except StoreProblem as problem:
+        return clean(str(problem), 300)
+    except (PyMongoError, TimeoutError, OSError) as error:
+        return clean(f"{type(error).__name__}: {error}", 300)
+    return ""
+
+
+async def _write(settings: Settings, act: Act, matches: Matches) -> None:
+    from reactor.parts import bridge_of, open_store
+    from reactor.store.audit import write_audit
+
+    bridge = bridge_of(settings)
+    entry = {
+        "at": datetime.now(UTC),
+        "by": operator()[:200],
+        "why": act.why.strip()[:2000],
+        "verb": act.verb,
+        "arguments": [one[:500] for one in act.arguments][:100],
+        "evaluated": matches.evaluated,
+        "matched": matches.matched,
+        "host": socket.gethostname()[:200],
+        "validator": settings.validator.name or "",
+        "vault_address": bridge.vault,
+        "wpokt_address": bridge.wpokt,
+    }
+    async with await open_store(settings) as store:
+        await write_audit(store, entry)
