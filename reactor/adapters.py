@@ -23,6 +23,7 @@ from reactor.documents.keys import document_id, event_key
 from reactor.documents.statuses import Collection
 from reactor.engine.batching import Batcher
 from reactor.engine.heads import HeadSource
+from reactor.handlers.claims import Remembered
 from reactor.handlers.sources import home_of
 from reactor.state.journal import Journal, JournalEntry
 from reactor.state.ledger import Ledger
@@ -58,6 +59,8 @@ class BatchedRequests:
     def __init__(self, store: Store, ring: Ring, *, batch: int, timeout: float) -> None:
         self._store = store
         self._ring = ring
+        self.adopted: Remembered[ObjectId, bool] = Remembered()
+        """Foreign documents that hold the key of an event of ours."""
         self._writer: Batcher[Update, Written] = Batcher(self._write_all, max_size=batch, busy=BURST_SECONDS, timeout=timeout)
         self._readers: dict[Collection, Batcher[ObjectId, Found | None]] = {
             role: Batcher(self._reader(role), max_size=reading.BATCH, busy=BURST_SECONDS, timeout=timeout) for role in Collection
@@ -101,6 +104,8 @@ class BatchedRequests:
         by_key = {natural_key(collection, document): document for document in documents}
         adopted = await self._adoptable(collection, report.occupied)
         placed |= {by_key[key]["_id"]: holder for key, holder in adopted.items()}
+        for holder in adopted.values():
+            self.adopted.set(holder, True)
         rest = [by_key[key] for key in report.occupied if key not in adopted]
         for document in rest:
             await self.free_key(collection, document, document["_id"])

@@ -66,7 +66,7 @@ from reactor.state.runs import note_run
 from reactor.store.heartbeats import beat, heartbeats_at, read_heartbeats
 from reactor.store.insert import insert_missing
 from reactor.store.oplog import OplogWatch
-from reactor.store.reading import open_ids
+from reactor.store.reading import open_ids, open_page
 from reactor.store.updates import QUIET
 from scanners.ethereum import WatchedEthereum
 from scanners.loop import ChainScanner, Watched
@@ -80,6 +80,7 @@ OPEN_STATUSES: Final = {
     Collection.INVALID_MINT: (Status.PENDING, Status.CONFIRMED, Status.SIGNED, Status.SUBMITTED),
     Collection.BURN: (Status.PENDING, Status.CONFIRMED, Status.SIGNED, Status.SUBMITTED),
 }
+STRANGERS_A_SWEEP: Final = 500
 _STALE_STREAM_SECONDS: Final = 60.0
 """A change stream whose position is older than this is told as a problem: the sweep alone then carries the bridge."""
 _BOOKS_SECONDS: Final = 5.0
@@ -127,7 +128,9 @@ class Validator:
         self.dispatcher = Dispatcher(
             self.clock,
             Limits(concurrency=settings.engine.concurrency, timeout=settings.engine.handling_timeout_s, settle=_LATE_SECONDS),
+            strange=self._is_strange,
         )
+        self._strangers_after: dict[tuple[Collection, Status], ObjectId | None] = {}
 
     @classmethod
     async def open(cls, settings: Settings, *, observe: bool = False) -> Self:
@@ -190,7 +193,7 @@ class Validator:
         engine, store = self.settings.engine, self.store
         finality = Finality.parse(self.settings.ethereum.finality, self.settings.ethereum.finality_floor)
         timeout = self.settings.mongo.timeout_ms / 1000 * 3
-        requests = BatchedRequests(store, self._ring, batch=engine.batch_size, timeout=timeout)
+        self.requests = requests = BatchedRequests(store, self._ring, batch=engine.batch_size, timeout=timeout)
         admissions = BatchedJournal(self.journal, timeout=timeout, silenced=self._silenced)
         self._stack.push_async_callback(requests.close)
         self._stack.push_async_callback(admissions.close)
@@ -209,6 +212,7 @@ class Validator:
             turns=Turns(self.me.address, peers.up, monotonic),
             now=lambda: datetime.now(UTC),
             identity_clash=lambda: self.hearts.clash,
+            missed=peers.missed,
             silenced=self._silenced,
         )
         self.books = Books(self.context)
@@ -250,15 +254,30 @@ class Validator:
         return reactor
 
     async def _open(self, role: Collection) -> AsyncIterator[ObjectId]:
-        """What this validator has work on: the open events of its ledger, and open documents that its ledger may not know."""
+        """What this validator has work on: the open events of its ledger, and open documents that its ledger may not know.
+
+        Of the latter one page of each status, in turns: anyone can put them there by the hundred thousand.
+        """
         seen: set[ObjectId] = set()
         async for document_id in self.reconciler.open_ids(role):
             seen.add(document_id)
             yield document_id
-        async for page in open_ids(self.store, role, OPEN_STATUSES[role], self.bridge):
+        for status in OPEN_STATUSES[role]:
+            after = self._strangers_after.get((role, status))
+            page = await open_page(self.store, role, status, self.bridge, after=after, size=STRANGERS_A_SWEEP)
+            self._strangers_after[role, status] = page[-1] if len(page) == STRANGERS_A_SWEEP else None
             for document_id in page:
                 if document_id not in seen:
                     yield document_id
+
+    def _is_strange(self, key: Key) -> bool:
+        """Whether no event of the own ledger stands behind a document: nothing is ever signed for it.
+
+        SECURITY: whoever floods the collections must not keep honest requests from being handled.
+        """
+        document_id = key.id
+        assert isinstance(document_id, ObjectId)
+        return not self.ledger.knows_document(document_id) and self.requests.adopted.get(document_id) is None
 
     def _ring(self, role: Collection, document_id: ObjectId) -> None:
         self.reactor.ring(self.store.names[role], document_id, Cause.HEAD)
@@ -464,7 +483,9 @@ def _handling(handler: Handler) -> EngineHandler:
 
     async def handle(document_id: Hashable, cause: Cause) -> Outcome:
         assert isinstance(document_id, ObjectId)
-        return _outcome(await handler.handle(document_id, shown=cause in _SHOWN, rung=cause in _RUNG))
+        return _outcome(
+            await handler.handle(document_id, shown=cause in _SHOWN, rung=cause in _RUNG, written=cause is Cause.CHANGE)
+        )
 
     return handle
 

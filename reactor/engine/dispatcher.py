@@ -2,6 +2,10 @@
 
 Wake-ups for a key in work collapse into one more handling; what a handling raises is that key's problem. Queued work
 is bounded by the number of distinct keys, which ``room`` holds below a limit for those who can wait.
+
+Anyone may put keys into the database by the hundred thousand. Those that the owner calls strange go into a lane of their
+own: they are handled after all others and a few at a time, only so many of them are known at once, and nobody waits for
+room because of them. One that finds no place is forgotten; a sweep may bring it again.
 """
 
 import asyncio
@@ -23,6 +27,7 @@ from reactor.engine.timers import Timers
 from reactor.engine.waits import HeadIndex
 
 Handler = Callable[[Hashable, Cause], Awaitable[Outcome]]
+Strange = Callable[[Key], bool]
 
 _YIELD_EVERY = 16  # handlings in a row by one worker after which the event loop gets its turn even if none suspended
 
@@ -34,7 +39,8 @@ class Limits:
     ``concurrency``: handlings at once. ``queued``: distinct keys in the queue above which ``room`` waits.
     ``timeout``: for one handling. ``settle``: delay before a closed key that rings again is read again, so that a
     burst of late appends costs one read. ``remembered``: closed keys for which that holds. ``grace``: how long
-    handlings in work may finish when stopped.
+    handlings in work may finish when stopped. ``strangers``: strange keys known at once; ``strange_share``: they take
+    at most one in so many of the handlings at once.
     """
 
     concurrency: int = 64
@@ -43,6 +49,8 @@ class Limits:
     settle: float = 0.25
     remembered: int = 65_536
     grace: float = 3.0
+    strangers: int = 2_000
+    strange_share: int = 8
     backoff: Backoff = field(default_factory=Backoff)
 
 
@@ -69,7 +77,8 @@ class StuckKey:
 
 @dataclass(slots=True)
 class Counters:
-    """What a dispatcher has done since it was made. ``coalesced``: wake-ups that cost no handling of their own."""
+    """What a dispatcher has done since it was made. ``coalesced``: wake-ups that cost no handling of their own;
+    ``turned_away``: of strange keys that found no place."""
 
     wakeups: int = 0
     coalesced: int = 0
@@ -77,17 +86,19 @@ class Counters:
     done: int = 0
     failed: int = 0
     timeouts: int = 0
+    turned_away: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How many keys are where, now."""
+    """How many keys are where, now; ``strange``: how many of all of them are."""
 
     queued: int
     working: int
     waiting: int
     stuck: int
     settling: int
+    strange: int = 0
 
 
 def _timer(key: Key) -> WakeUp:
@@ -97,8 +108,12 @@ def _timer(key: Key) -> WakeUp:
 class Dispatcher:
     """Runs the handlers of woken keys: serial per key, bounded across keys, first come first served."""
 
-    def __init__(self, clock: Clock, limits: Limits | None = None, rng: random.Random | None = None) -> None:
+    def __init__(
+        self, clock: Clock, limits: Limits | None = None, rng: random.Random | None = None, *, strange: Strange | None = None
+    ) -> None:
+        """``strange``: whether nothing that this process relies on vouches for a key; cheap, for every new key is asked."""
         self._clock = clock
+        self._strange = strange
         self._limits = limits or Limits()
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._timers = Timers(clock)
@@ -107,6 +122,9 @@ class Dispatcher:
         self._entries: dict[Key, Entry] = {}
         self._closed: OrderedDict[Key, None] = OrderedDict()
         self._ready: deque[Entry] = deque()
+        self._strange_ready: deque[Entry] = deque()
+        self._strange_working = 0
+        self._strangers = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers = 0
         self._working = 0
@@ -159,7 +177,11 @@ class Dispatcher:
         self.counters.wakeups += 1
         entry = self._entries.get(key)
         if entry is None:
-            entry = self._entries[key] = Entry(key)
+            entry = self._admitted(key)
+            if entry is None:
+                self.counters.turned_away += 1
+                return
+            self._entries[key] = entry
             closed = self._closed.pop(key, False) is None
             entry.take(ticket)
             if closed and cause is Cause.CHANGE:
@@ -186,6 +208,22 @@ class Dispatcher:
         else:
             changed = cause is Cause.TIMER and entry.rings > 0
             self._enqueue(entry, Cause.CHANGE if changed else cause)
+
+    def _admitted(self, key: Key) -> Entry | None:
+        entry = Entry(key)
+        entry.strange = self._strange is not None and self._strange(key)
+        if entry.strange:
+            if self._strangers >= self._limits.strangers:
+                return None
+            self._strangers += 1
+        return entry
+
+    def _is_strange(self, entry: Entry) -> bool:
+        """Whether it still is: what was strange at first may be vouched for by now."""
+        if entry.strange and self._strange is not None and not self._strange(entry.key):
+            entry.strange = False
+            self._strangers -= 1
+        return entry.strange
 
     def _changed(self, entry: Entry) -> None:
         entry.rings += 1
@@ -214,25 +252,37 @@ class Dispatcher:
         self._timers.drop(entry.key)
         self._heads.drop(entry.key)
         self._idle.clear()
-        self._ready.append(entry)
-        if len(self._ready) >= self._limits.queued:
-            self._room.clear()
+        if self._is_strange(entry):
+            self._strange_ready.append(entry)
+        else:
+            self._ready.append(entry)
+            if len(self._ready) >= self._limits.queued:
+                self._room.clear()
         self._spawn()
 
     # ---------------------------------------------------------------- handling
 
     def _spawn(self) -> None:
-        if self._group is not None and self._workers < min(self._limits.concurrency, self._working + len(self._ready)):
+        wanted = self._working + len(self._ready) + min(len(self._strange_ready), self._strange_room())
+        if self._group is not None and self._workers < min(self._limits.concurrency, wanted):
             self._workers += 1
             task = self._group.create_task(self._work())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    def _strange_room(self) -> int:
+        return max(1, self._limits.concurrency // self._limits.strange_share) - self._strange_working
+
+    def _next(self) -> Entry | None:
+        if self._ready:
+            return self._ready.popleft()
+        return self._strange_ready.popleft() if self._strange_ready and self._strange_room() > 0 else None
+
     async def _work(self) -> None:
         try:
             count = 0
-            while self._ready and self._group is not None:
-                await self._handle(self._ready.popleft())
+            while self._group is not None and (entry := self._next()) is not None:
+                await self._handle(entry)
                 count += 1
                 if count % _YIELD_EVERY == 0:
                     await asyncio.sleep(0)
@@ -241,6 +291,8 @@ class Dispatcher:
 
     async def _handle(self, entry: Entry) -> None:
         self._working += 1
+        strange = entry.strange
+        self._strange_working += strange
         if len(self._ready) < self._limits.queued:
             self._room.set()
         cause = entry.begin(self._heads.arrivals)
@@ -254,7 +306,8 @@ class Dispatcher:
             entry.retire()  # not when cancelled: unfinished work stays ahead of the stream's saved position
         finally:
             self._working -= 1
-            if not self._working and not self._ready:
+            self._strange_working -= strange
+            if not self._working and not self._ready and not self._strange_ready:
                 self._idle.set()
 
     async def _call(self, key: Key, cause: Cause) -> Outcome:
@@ -306,7 +359,7 @@ class Dispatcher:
                 self._due_within(entry.key, wake.settle)
 
     def _close(self, key: Key) -> None:
-        del self._entries[key]
+        self._strangers -= self._entries.pop(key).strange
         self._closed[key] = None
         if len(self._closed) > self._limits.remembered:
             self._closed.popitem(last=False)
@@ -336,11 +389,12 @@ class Dispatcher:
         """How many keys are where, now."""
         states = [entry.state for entry in self._entries.values()]
         return Load(
-            queued=len(self._ready),
+            queued=len(self._ready) + len(self._strange_ready),
             working=self._working,
             waiting=states.count(State.WAITING),
             stuck=sum(1 for entry in self._entries.values() if entry.failures),
             settling=states.count(State.SETTLING),
+            strange=self._strangers,
         )
 
     def waiting(self) -> list[WaitingKey]:
@@ -374,7 +428,7 @@ class Dispatcher:
         """
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for _ in range(len(self._ready)):
+            for _ in range(len(self._ready) + len(self._strange_ready)):
                 self._spawn()
             try:
                 await stop.wait()

@@ -19,7 +19,7 @@ class State(Enum):
 
 
 class Entry:
-    """The state of one open key. ``rings``: changes since the last handling began."""
+    """The state of one open key. ``rings``: changes since the last handling began; ``strange``: see ``Dispatcher``."""
 
     __slots__ = (
         "again",
@@ -33,6 +33,7 @@ class Entry:
         "rings",
         "since",
         "state",
+        "strange",
         "tickets",
         "wake",
     )
@@ -43,6 +44,7 @@ class Entry:
         self.cause = Cause.CHANGE
         self.again: Cause | None = None
         self.rings = 0
+        self.strange = False
         self.head_mark = 0
         self.wake: Wake = ON_CHANGE
         self.outcome: Waiting | None = None

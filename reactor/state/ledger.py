@@ -111,6 +111,10 @@ class Ledger:
         row = self._db.read_one("SELECT kind, body, final, key FROM events WHERE document = ?", (str(document),))
         return _seen(row) if row else None
 
+    def knows_document(self, document: ObjectId) -> bool:
+        """Whether a deposit or burn that was seen has this `_id` for its document."""
+        return self._db.read_one("SELECT 1 FROM events WHERE document = ?", (str(document),)) is not None
+
     def amount(self, key: str) -> int | None:
         """What moves for a deposit or burn, gross, in upokt; None where the ledger does not hold it as final."""
         row = self._db.read_one("SELECT kind, body, final, key FROM events WHERE key = ? AND final = 1", (key,))

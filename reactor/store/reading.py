@@ -129,17 +129,10 @@ async def open_ids(
     Only ids of type ObjectId: other documents are not ours. Documents that come or change status meanwhile may be missed: the
     change stream brings them.
     """
-    scope = {
-        "wpokt_address": bridge.wpokt,
-        "vault_address": bridge.vault,
-        "sender_chain_id": str(bridge.ethereum_chain_id) if collection is Collection.BURN else bridge.pocket_chain_id,
-    }
     for status in statuses:
-        last = _FIRST_ID
+        last: ObjectId | None = None
         while True:
-            # Comparing with an ObjectId finds ids of that type only.
-            query = {**scope, "status": str(status), "_id": {"$gt": last}}
-            ids = await _page(store.collection(collection), query, page)
+            ids = await open_page(store, collection, status, bridge, after=last, size=page)
             if ids:
                 yield ids
                 last = ids[-1]
@@ -147,9 +140,21 @@ async def open_ids(
                 break
 
 
-async def _page(collection: AsyncCollection[Document], query: Document, page: int) -> list[ObjectId]:
+async def open_page(
+    store: Store, collection: Collection, status: str, bridge: Bridge, *, after: ObjectId | None, size: int
+) -> list[ObjectId]:
+    """One page of `open_ids`: at most `size` ids above `after`, in order."""
+    query = {
+        "wpokt_address": bridge.wpokt,
+        "vault_address": bridge.vault,
+        "sender_chain_id": str(bridge.ethereum_chain_id) if collection is Collection.BURN else bridge.pocket_chain_id,
+        "status": str(status),
+        # Comparing with an ObjectId finds ids of that type only.
+        "_id": {"$gt": after or _FIRST_ID},
+    }
+
     async def run() -> list[ObjectId]:
-        return [row["_id"] async for row in collection.find(query, {"_id": 1}).sort("_id", 1).limit(page)]
+        return [row["_id"] async for row in store.collection(collection).find(query, {"_id": 1}).sort("_id", 1).limit(size)]
 
     return await retrying(run)
 

@@ -369,3 +369,100 @@ async def test_a_settling_ring_never_puts_off_an_earlier_timer(bench: Bench) -> 
     await bench.ring(A)
     await bench.clock.advance(2.1)
     assert len(bench.calls) == 2
+
+
+# ---------------------------------------------------------------- strange keys
+
+
+class Doors(Bench):
+    """A bench whose handlings stay in work until they are let go; ids above 99 are strange."""
+
+    def __init__(self, **limits: object) -> None:
+        super().__init__(**limits)
+        self.known: set[Hashable] = set()
+        self.gates: dict[Hashable, asyncio.Event] = {}
+        self.dispatcher._strange = lambda key: isinstance(key.id, int) and key.id > 99 and key.id not in self.known
+
+    async def handle(self, found: Hashable, cause: Cause) -> Outcome:
+        await self.gates.setdefault(found, asyncio.Event()).wait()
+        return await super().handle(found, cause)
+
+    async def let_go(self, *ids: Hashable) -> None:
+        for one in ids:
+            self.gates.setdefault(one, asyncio.Event()).set()
+        await settle()
+
+
+def _keys(*ids: int) -> list[Key]:
+    return [Key("mint", one) for one in ids]
+
+
+async def test_strange_keys_take_a_share_of_the_handlings_and_come_after_all_others() -> None:
+    bench = Doors(concurrency=8, strange_share=4)
+    async with bench.run():
+        for key in _keys(*range(100, 120)):
+            await bench.ring(key)
+        assert bench.dispatcher.load().working == 2
+        for key in _keys(*range(10)):
+            await bench.ring(key)
+        assert bench.dispatcher.load().working == 8, "the others use what is left"
+        await bench.let_go(*range(10))
+        assert sorted(one for one, _ in bench.calls) == [*range(10)]
+        await bench.let_go(*range(100, 120))
+        assert sorted(one for one, _ in bench.calls[10:]) == [*range(100, 120)], "each of them has its turn"
+        assert bench.dispatcher.load().strange == 0
+        await asyncio.wait_for(bench.dispatcher.idle(), 5)
+
+
+async def test_only_so_many_strange_keys_are_known_and_nobody_waits_for_them() -> None:
+    bench = Doors(queued=5, strangers=20)
+    async with bench.run():
+        for key in _keys(*range(100, 200)):
+            await bench.ring(key)
+        assert (bench.dispatcher.load().strange, bench.dispatcher.counters.turned_away) == (20, 80)
+        assert not bench.dispatcher.full
+        await bench.let_go(*range(100, 200))
+        assert len(bench.calls) == 20
+        await bench.ring(Key("mint", 199))
+        assert len(bench.calls) == 21, "there is place again"
+
+
+async def test_a_ticket_of_a_strange_key_that_finds_no_place_is_not_taken() -> None:
+    class Slip:
+        taken = 0
+
+        def take(self) -> None:
+            self.taken += 1
+
+        def finish(self) -> None:
+            """The feed finishes what nobody took."""
+
+    bench, slips = Doors(strangers=1), (Slip(), Slip())
+    async with bench.run():
+        for key, slip in zip(_keys(100, 101), slips, strict=True):
+            bench.dispatcher.ring(WakeUp(key, Cause.CHANGE, slip))
+        assert [slip.taken for slip in slips] == [1, 0]
+        await bench.let_go(100)
+
+
+async def test_a_key_that_is_strange_no_more_is_handled_among_the_others() -> None:
+    bench = Doors(concurrency=4, strange_share=4, strangers=3)
+    bench.script[102] = [Waiting("later", wake=Wake(after=5.0))]
+    async with bench.run():
+        await bench.ring(Key("mint", 102))
+        await bench.let_go(102)
+        for key in _keys(100, 101):
+            await bench.ring(key)
+        assert bench.dispatcher.load().strange == 3
+        bench.known.add(102)
+        await bench.ring(Key("mint", 102))
+        assert [one for one, _ in bench.calls] == [102, 102], "100 has the strangers' only place"
+        assert bench.dispatcher.load().strange == 2
+        await bench.let_go(100, 101)
+        assert bench.dispatcher.load().strange == 0
+
+
+async def test_without_a_word_about_strangers_nobody_is_one(bench: Bench) -> None:
+    for key in _keys(*range(100, 130)):
+        await bench.ring(key)
+    assert (len(bench.calls), bench.dispatcher.counters.turned_away) == (30, 0)
