@@ -22,7 +22,7 @@ ARGS ?=
 WORKERS ?= 2
 COMPILE := uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11
 
-.PHONY: help setup demo up test lint format bench lock clean
+.PHONY: help setup demo up test lint format chaos bench lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -48,6 +48,9 @@ lint: setup ## Check style, types and import rules
 format: setup ## Put the code into shape
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
+
+chaos: setup ## Run whole bridges while everything around them fails and lies (ARGS="--manifest NAME --seed N"; all take an hour)
+	@$(PY) -m tests.chaos $(ARGS)
 
 bench: setup ## Measure the signing hop
 	@$(PY) -m tests.benchmarks $(ARGS)
