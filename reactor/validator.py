@@ -18,7 +18,7 @@ from bson import ObjectId
 from loguru import logger
 from pymongo.errors import PyMongoError
 
-from reactor.adapters import BatchedJournal, BatchedRequests, Bells, ChainHeads, EthereumNode, PocketNode
+from reactor.adapters import BatchedJournal, BatchedRequests, Bells, ChainHeads, EthereumNode, PocketNode, SameContent
 from reactor.chains.errors import ChainError
 from reactor.chains.ethereum.client import EthereumChain
 from reactor.chains.ethereum.finality import Finality
@@ -26,6 +26,7 @@ from reactor.chains.pocket import PocketChain, PocketRpcError
 from reactor.documents.bridge import Bridge
 from reactor.documents.models import OpenDocument
 from reactor.documents.statuses import REQUESTS, Collection, Status
+from reactor.endpoints import EndpointWatch, SameEvents
 from reactor.engine.clock import SystemClock
 from reactor.engine.dispatcher import Dispatcher, Limits
 from reactor.engine.dispatcher import Handler as EngineHandler
@@ -38,6 +39,7 @@ from reactor.engine.reactor import Reactor, SweepOptions
 from reactor.engine.supervisor import Supervisor
 from reactor.flows.decisions import Wait
 from reactor.flows.facts import Quorum
+from reactor.handlers.agreement import agreed
 from reactor.handlers.books import Books
 from reactor.handlers.claims import Turns
 from reactor.handlers.context import Context, Me
@@ -62,6 +64,7 @@ from reactor.state.journal import Journal
 from reactor.state.ledger import Ledger
 from reactor.state.lock import ProcessLock
 from reactor.state.problems import SecondProcess
+from reactor.state.rows import EventKind
 from reactor.state.runs import note_run
 from reactor.store.heartbeats import beat, heartbeats_at, read_heartbeats
 from reactor.store.insert import insert_missing
@@ -206,8 +209,8 @@ class Validator:
             ledger=self.ledger,
             journal=self.journal,
             admissions=admissions,
-            ethereum=EthereumNode(self.chains.ethereum, members),
-            pocket=PocketNode(self.chains.pocket, self.bridge.vault),
+            ethereum=EthereumNode(self.chains.ethereum, members, self._content(EventKind.BURN)),
+            pocket=PocketNode(self.chains.pocket, self.bridge.vault, self._content(EventKind.DEPOSIT)),
             heads=ChainHeads(self.heads, self.settings.pocket.confirmations, finality),
             turns=Turns(self.me.address, peers.up, monotonic),
             now=lambda: datetime.now(UTC),
@@ -215,6 +218,7 @@ class Validator:
             missed=peers.missed,
             silenced=self._silenced,
         )
+        self.endpoints = EndpointWatch(self.chains.ethereum, self.chains.pocket, self.settings)
         self.books = Books(self.context)
         self.handlers: dict[Collection, Handler] = {
             Collection.MINT: MintHandler(self.context),
@@ -226,6 +230,13 @@ class Validator:
         self.hearts = Hearts(self.context, self._instance(pocket_address), self._pulse, peers)
         self.reactor = self._reactor()
         self._add_scanners()
+
+    def _content(self, kind: EventKind) -> SameContent | None:
+        """Asked again before a signature where several endpoints must agree; with one, the block's hash says it all."""
+        if getattr(self.settings, kind.chain).agreement == 1:
+            return None
+        watched = next(one for one, _ in self.chains.watched(self.bridge, self.settings) if one.name == kind.chain)
+        return SameEvents(watched, self.ledger, kind)
 
     def _reactor(self) -> Reactor:
         names = self.store.names
@@ -310,6 +321,7 @@ class Validator:
         supervisor = Supervisor(grace=self.settings.engine.stop_timeout_s + 3.0)
         supervisor.add("reactor", self.reactor.run)
         supervisor.add("books", self._keep_books)
+        supervisor.add("endpoints", self.endpoints.run)
         if not self.observe:
             # Before anything is looked at: where nobody else runs with this key, nothing has to wait to be signed.
             await self.exchange_heartbeats()
@@ -445,6 +457,7 @@ class Validator:
         if age is not None and age > _STALE_STREAM_SECONDS:
             problems.append(f"the change stream is {age:.0f} s behind")
         problems += self.oplog.problems
+        problems += self.endpoints.problems
         problems += [f"no head of {chain} yet" for chain in ("pocket", "ethereum") if not self.heads.newest(chain)]
         return Pulse(
             open_count=load.waiting + load.working + load.queued + load.stuck,
@@ -483,9 +496,9 @@ def _handling(handler: Handler) -> EngineHandler:
 
     async def handle(document_id: Hashable, cause: Cause) -> Outcome:
         assert isinstance(document_id, ObjectId)
-        return _outcome(
-            await handler.handle(document_id, shown=cause in _SHOWN, rung=cause in _RUNG, written=cause is Cause.CHANGE)
-        )
+        shown = cause in _SHOWN
+        handling = handler.handle(document_id, shown=shown, rung=cause in _RUNG, written=cause is Cause.CHANGE)
+        return _outcome(await agreed(handler, document_id, handling, shown=shown))
 
     return handle
 

@@ -110,14 +110,16 @@ def stream_client(uri: str, **options: object) -> Client:
     return AsyncMongoClient(uri, **(settings | options))
 
 
-def pipeline(collections: Collection[str]) -> list[dict[str, Any]]:
-    """Keys of our collections, object ids only; no content, ever."""
+def pipeline(collections: Collection[str], quiet: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Keys of our collections, object ids only; no content, ever. Events that match `quiet` are left out."""
     ours = {"$in": sorted(collections)}
-    documents = {
+    documents: dict[str, Any] = {
         "operationType": {"$in": list(DOCUMENT_OPERATIONS)},
         "ns.coll": ours,
         "documentKey._id": {"$type": "objectId"},
     }
+    if quiet:
+        documents["$nor"] = [dict(quiet)]
     whole = {"operationType": {"$in": list(COLLECTION_OPERATIONS)}, "$or": [{"ns.coll": ours}, {"to.coll": ours}]}
     database = {"operationType": {"$in": list(DATABASE_OPERATIONS)}}
     return [
@@ -127,7 +129,11 @@ def pipeline(collections: Collection[str]) -> list[dict[str, Any]]:
 
 
 class ChangeFeed:
-    """Changes of ``collections`` in ``database``, as observables; ``client_factory`` makes its own client."""
+    """Changes of ``collections`` in ``database``, as observables; ``client_factory`` makes its own client.
+
+    ``quiet``: a match for the change events of writes that give nobody anything to do. The server drops them: each event that is
+    delivered costs both sides more than the write that it tells of.
+    """
 
     def __init__(
         self,
@@ -137,6 +143,7 @@ class ChangeFeed:
         *,
         load_token: Callable[[], Awaitable[Token | None]],
         save_token: Callable[[Token], Awaitable[None]],
+        quiet: Mapping[str, Any] | None = None,
         clock: Clock | None = None,
         options: FeedOptions | None = None,
         rng: random.Random | None = None,
@@ -147,6 +154,7 @@ class ChangeFeed:
         self._notices: Subject[Notice] = Subject()
         self._load_token = load_token
         self._save_token = save_token
+        self._quiet = quiet
         self._clock = clock or SystemClock()
         self._options = options or FeedOptions()
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
@@ -282,9 +290,8 @@ class ChangeFeed:
     async def _open(self, client: Client, token: Token | None) -> AsyncChangeStream[dict[str, Any]]:
         # start_after, never resume_after: it takes every token, that of an invalidated stream too.
         where: dict[str, Any] = {} if token is None else {"start_after": token}
-        return await client[self._database].watch(
-            pipeline(self._subjects), max_await_time_ms=self._options.await_ms, batch_size=self._options.batch, **where
-        )
+        stages, options = pipeline(self._subjects, self._quiet), self._options
+        return await client[self._database].watch(stages, max_await_time_ms=options.await_ms, batch_size=options.batch, **where)
 
     def _emit(self, event: Event) -> None:
         ticket = self._tracker.saw(event["_id"])

@@ -116,7 +116,7 @@ def _enough(facts: MintFacts) -> Complete | None:
 
 def _for_signatures(facts: MintFacts) -> Wait:
     have, need = len(facts.signatures.valid), facts.quorum.threshold
-    return Wait(WaitReason.SIGNATURES, {"have": str(have), "need": str(need)}, Wake(rings=need - have))
+    return Wait(WaitReason.SIGNATURES, {"have": str(have), "need": str(need)})
 
 
 STEPS: Final[Mapping[Status, Callable[[Mint, MintFacts], Decision]]] = {

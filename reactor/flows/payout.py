@@ -99,7 +99,7 @@ def _confirmed(_document: Payout, facts: PayoutFacts) -> Decision:
     if len(facts.signatures.signers) == len(facts.keys):
         return Complete(f"{len(facts.keys)} of {len(facts.keys)} signatures")
     have, need = len(facts.signatures.signers), len(facts.keys)
-    return Wait(WaitReason.SIGNATURES, {"have": str(have), "need": str(need)}, Wake(rings=need - have))
+    return Wait(WaitReason.SIGNATURES, {"have": str(have), "need": str(need)})
 
 
 def _signed(_document: Payout, facts: PayoutFacts) -> Decision:

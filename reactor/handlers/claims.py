@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from typing import Final, Generic, TypeVar
 
-from reactor.flows.turns import turn
+from reactor.flows.turns import in_turn, turn
 
 TURN_SECONDS: Final = 0.15
 """One turn: long enough for a majority write and its change event to reach everybody, short enough that a dead first validator
@@ -58,9 +58,21 @@ class Turns:
         """The own place in the order for `subject`, from 0."""
         return turn(self._me, self._members(), subject)
 
-    def left(self, subject: str) -> float:
-        """Seconds until it is the own turn, 0 if it is now. The clock starts when the move is first wanted."""
-        place = self.place(subject)
+    def spare(self, needed: int) -> int:
+        """How many of those who are up are not needed where `needed` act."""
+        return max(0, len(set(self._members())) - needed)
+
+    def prompt(self, subject: str, needed: int) -> list[str]:
+        """The `needed` who act at once: the first, and those behind the ones who can be spared."""
+        order, spare = in_turn(self._members(), subject), self.spare(needed)
+        return [*order[:1], *order[spare + 1 :]]
+
+    def left(self, subject: str, order: str = "") -> float:
+        """Seconds until it is the own turn, 0 if it is now. The clock starts when the move is first wanted.
+
+        `order`: the subject whose order counts, where it is another's.
+        """
+        place = self.place(order or subject)
         if place == 0:
             return 0.0
         since = self._wanted.first(subject, self._monotonic())

@@ -16,16 +16,16 @@ from reactor.documents.models import Mint
 from reactor.documents.reasons import WaitReason
 from reactor.documents.statuses import Collection, Status
 from reactor.flows import mint as flow
-from reactor.flows.decisions import Complete, Decision, Submit, Wait, Wake
+from reactor.flows.decisions import Complete, Decision, Rest, Submit, Wait, Wake
 from reactor.flows.facts import Blocked, MintFacts, Quorum, SignatureView
-from reactor.handlers.claims import TURN_SECONDS, Remembered
+from reactor.handlers.claims import Remembered
 from reactor.handlers.context import Context
 from reactor.handlers.display import Label
 from reactor.handlers.evidence import own_signature_known
 from reactor.handlers.nonces import mint_nonce
 from reactor.handlers.objectors import objectors
 from reactor.handlers.plan import Plan
-from reactor.handlers.request import BURST, BURST_SECONDS, LATER_SECONDS, Handling, RequestHandler, Result
+from reactor.handlers.request import BURST, BURST_SECONDS, LATER_SECONDS, Handling, RequestHandler, Result, completion
 from reactor.handlers.signatures import Signatures
 from reactor.handlers.sources import Origin, refuted
 from reactor.keys.signer import Signer
@@ -46,11 +46,6 @@ class Made:
     copies: Mapping[str, Any]
 
 
-def auditors(quorum: Quorum) -> int:
-    """How many look closely at a mint that claims to be signed: of N - M + 1 one is honest and up whenever M are."""
-    return max(1, len(quorum.members) - quorum.threshold + 1)
-
-
 class MintHandler(RequestHandler[Mint, MintFacts]):
     """pending → confirmed → signed → submitted → success."""
 
@@ -59,6 +54,8 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
         self._signatures = Signatures(verify_mint_signature)
         self._own: Remembered[ObjectId, tuple[str, str]] = Remembered()
         self._tried: Remembered[ObjectId, bool] = Remembered()
+        self._spared: Remembered[ObjectId, bool] = Remembered()
+        self._listens: Remembered[ObjectId, bool] = Remembered()
         self._quorum: Quorum | None = None
 
     @property
@@ -68,20 +65,27 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
     def decide(self, document: Mint, facts: MintFacts) -> Decision:
         return flow.decide(document, facts)
 
-    async def ahead(self, document_id: ObjectId) -> Result | None:
+    async def ahead(self, document_id: ObjectId, *, written: bool) -> Result | None:
         """Sign before the document is read: all that would be read of it is compared in the write.
 
         SECURITY: the same conditions as in the flow, on the own ledger and node; a document that says otherwise than the guard,
         or is not `confirmed`, is left as it is, and read. Tried once: whoever signed here before reads first.
+
+        So many as are needed sign at once: the one who completes it, and the last in the order of those who are up. The others
+        look when it should be signed: they audit it and add theirs, or sign because somebody did not.
         """
         if self._tried.get(document_id) is not None:
-            return None
+            return self._left_to_auditors(document_id, written=written)
         seen = self.context.ledger.by_document(document_id)
         if seen is None or not seen.final or not isinstance(seen.event, Deposit) or self.signer is None:
             return None
         self._tried.set(document_id, True)
         if self.context.journal.knows(seen.key, "mint", 0) is not None:
             return None
+        quorum, _ = await self.context.quorum()
+        if self._spare(seen.key, quorum):
+            self._spared.set(document_id, True)
+            return self._for_the_burst(quorum)
         made = await self._made_ahead(seen.event, seen.key)
         if made is None or not await self.context.still_there("pocket", seen.event.block):
             return None
@@ -93,7 +97,7 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
         self._own.set(document_id, (seen.key, signature))
         self.labels.set(document_id, Label(seen.key, Status.CONFIRMED.value, "pocket", seen.event.height))
         logger.info("mint {}: signed", seen.key)
-        return self._after_ahead(seen.key, made.quorum)
+        return self._after_ahead(document_id, seen.key, made.quorum)
 
     async def _made_ahead(self, deposit: Deposit, key: str) -> Made | None:
         """What is to be signed for a final deposit; None where anything speaks against it or is not known yet."""
@@ -133,26 +137,47 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
             by=self.context.me.address,
             reason=f"1 signatures, {made.quorum.threshold} needed",
             now=self.context.now(),
+            rings_at=made.quorum.threshold,
             threshold=made.quorum.threshold,
             sets=made.copies,
         )
 
-    def _after_ahead(self, key: str, quorum: Quorum) -> Wait | None:
-        """The first reads at once, to complete it; then so many look at it that one of them is honest and up."""
-        place = self.context.turns.place(f"{key}:Complete")
-        if place == 0:
-            return None  # others may have signed before this one was rung: only the document says how many
-        if place < auditors(quorum):
-            wake = Wake(rings=BURST, settle=self.context.turns.together(BURST_SECONDS) + place * TURN_SECONDS)
-        else:
-            wake = Wake(rings=BURST, settle=self.context.turns.together(LATER_SECONDS))
+    def _spare(self, key: str, quorum: Quorum) -> bool:
+        """Whether others sign first: the own place is behind the first, among so many as can be spared."""
+        return 0 < self.context.turns.place(completion(key)) <= self.context.turns.spare(quorum.threshold)
+
+    def _for_the_burst(self, quorum: Quorum) -> Wait:
+        """Until it should be signed; one look then."""
+        wake = Wake(after=self.context.turns.together(BURST_SECONDS), rings=BURST)
         return Wait(WaitReason.SIGNATURES, {"need": str(quorum.threshold)}, wake)
 
-    def at_rest(self, document_id: ObjectId, document: Mint) -> str | None:
-        """A signed mint that carries the own signature is audited by N - M + 1 validators when it is written to.
+    def _after_ahead(self, document_id: ObjectId, key: str, quorum: Quorum) -> Wait:
+        """The first is rung when enough stand in it, and completes it; the others need only hear that it goes on."""
+        if self.context.turns.place(completion(key)) == 0:
+            wake = Wake()
+        else:
+            self._listens.set(document_id, True)
+            wake = Wake(after=self.context.turns.together(LATER_SECONDS), rings=BURST)
+        return Wait(WaitReason.SIGNATURES, {"need": str(quorum.threshold)}, wake)
 
-        SECURITY: of so many at least one is honest and up whenever M are. The others count nobody's signature here, and look at
-        all of it whenever it is not just rung: at the start, in the sweeps, and when `Minted` is seen.
+    def _left_to_auditors(self, document_id: ObjectId, *, written: bool) -> Rest | None:
+        """Signed here, and written to since: enough have signed, and it is for those who audit it to say if it does not stand.
+
+        What they find wrong rings again, and then it is read. Nothing written: not enough have signed, so it is read now.
+        """
+        listens, own = self._listens.get(document_id), self._own.get(document_id)
+        self._listens.forget(document_id)
+        if not (listens and own and written):
+            return None
+        self.context.ledger.settle(own[0])
+        return Rest(finished=False, reason=WaitReason.USER)
+
+    def at_rest(self, document_id: ObjectId, document: Mint) -> str | None:
+        """A signed mint that carries the own signature is audited by all that could be spared, and by whoever completed it.
+
+        SECURITY: of so many (L - M + 1 of L that are up) at least one is honest whenever M of those are. The others count
+        nobody's signature here, and look at all of it whenever it is not just rung: at the start, in the sweeps, and when
+        `Minted` is seen.
         """
         quorum, own = self._quorum, self._own.get(document_id)
         if quorum is None or own is None or document.status != Status.SIGNED or document.malformed:
@@ -160,7 +185,7 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
         key, signature = own
         if (self.context.me.address, signature) not in document.pairs:
             return None
-        return key if self.context.turns.place(f"{key}:Complete") >= auditors(quorum) else None
+        return key if self.context.turns.place(completion(key)) > self.context.turns.spare(quorum.threshold) else None
 
     async def plan(self, document: Mint, origin: Origin, *, oversized: bool) -> Plan[MintFacts]:
         context = self.context
@@ -182,6 +207,8 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
                 known |= self._minted(outcome.recipient, nonce)
                 view = self._signatures.view(message, document.pairs, sorted(quorum.members, key=lambda one: int(one, 16)))
         recipient = outcome.recipient if isinstance(outcome, ToMint) else ""
+        if message is not None and document.status == Status.CONFIRMED and document.id and self._spared.get(document.id):
+            self._miss(document, origin.key, view, quorum)
         if message is not None:
             own_signature_known(context, origin, "mint", 0, own_entry=context.me.address in view.signers)
         facts = MintFacts(
@@ -208,6 +235,13 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
             hex_prefix="0x",
             objections=[one for one in document.objections if one.signer in facts.objectors],
         )
+
+    def _miss(self, document: Mint, key: str, view: SignatureView, quorum: Quorum) -> None:
+        """Whoever should have signed at once and has not is not waited for again until he is heard."""
+        assert document.id is not None
+        self._spared.forget(document.id)
+        if len(view.valid) < quorum.threshold:
+            self.context.missed(set(self.context.turns.prompt(completion(key), quorum.threshold)) - set(view.signers))
 
     def common(
         self, document: Mint, origin: Origin, quorum: Quorum, contract: ContractFacts, view: SignatureView

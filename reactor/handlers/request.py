@@ -63,6 +63,11 @@ class Handling(Generic[D, F]):
         return self.document.status
 
 
+def completion(key: str) -> str:
+    """The subject of the order in which validators complete an event's document."""
+    return f"{key}:Complete"
+
+
 class RequestHandler(ABC, Generic[D, F]):
     """One collection's handler. Subclasses say how facts are gathered, what is signed, and what a complete document holds."""
 
@@ -92,11 +97,11 @@ class RequestHandler(ABC, Generic[D, F]):
     def signer(self) -> Signer | None:
         """The key of this flow."""
 
-    async def handle(self, document_id: ObjectId, *, shown: bool = False, rung: bool = False) -> Result:
-        """Take the document as far as it goes now. `shown`: write into the document why it waits. `rung`: it was written to,
-        or its own timer is due; else all of it is looked at, whoever's turn that is.
+    async def handle(self, document_id: ObjectId, *, shown: bool = False, rung: bool = False, written: bool = False) -> Result:
+        """Take the document as far as it goes now. `shown`: write into the document why it waits. `rung`: it was written to
+        (`written`), or its own timer is due; else all of it is looked at, whoever's turn that is.
         """
-        if rung and (ahead := await self.ahead(document_id)) is not None:
+        if rung and (ahead := await self.ahead(document_id, written=written)) is not None:
             return ahead
         result = await self._handle(document_id, rung=rung)
         label = self.labels.get(document_id)
@@ -104,9 +109,9 @@ class RequestHandler(ABC, Generic[D, F]):
             await show(self.context, self.collection, document_id, label, result)
         return result
 
-    async def ahead(self, document_id: ObjectId) -> Result | None:
+    async def ahead(self, document_id: ObjectId, *, written: bool) -> Result | None:
         """What can be done for a document that was rung before it is read; None: read it."""
-        del document_id
+        del document_id, written
         return None
 
     def at_rest(self, document_id: ObjectId, document: D) -> str | None:
@@ -188,15 +193,15 @@ class RequestHandler(ABC, Generic[D, F]):
         if wait.reason is WaitReason.NOT_FINAL:
             chain, final_at = plan.origin.chain, plan.facts.source.final_at
             return replace(wait, wake=Wake(heads=((chain, self._next_look(plan.key, chain, final_at)),)))
-        if wait.reason is WaitReason.SIGNATURES and (place := self.context.turns.place(f"{plan.key}:Complete")):
+        if wait.reason is WaitReason.SIGNATURES and (place := self.context.turns.place(completion(plan.key))):
             return replace(wait, wake=self._after_the_first(plan, wait.wake, place))
         return wait
 
     def _after_the_first(self, plan: Plan[F], wake: Wake, place: int) -> Wake:
         """Whoever is not first to complete it lets the first one's write ring too, and reads once instead of twice."""
         if not plan.late_welcome:
-            return replace(wake, rings=wake.rings + 1)
-        # All signers ring, and how many of them are up nobody knows: it is read once when the burst is over.
+            return replace(wake, rings=max(1, wake.rings) + 1)
+        # Several may ring before it is completed: it is read once when the burst is over.
         return replace(wake, rings=BURST, settle=self.context.turns.together(BURST_SECONDS) + place * TURN_SECONDS)
 
     def _next_look(self, key: str, chain: str, final_at: int) -> int:
@@ -219,8 +224,10 @@ class RequestHandler(ABC, Generic[D, F]):
         """What any validator may do, and the result is the same: one does it, the others wait their turn."""
         kind = type(decision).__name__
         key = handling.plan.key
-        subject = f"{key}:{kind}" if kind == "Complete" else f"{key}:{kind}:{handling.status}"
-        left = self.context.turns.left(subject)
+        subject = f"{key}:{kind}:{handling.status}"
+        # Who completes a document also confirms it: he is among those who look at once.
+        first = isinstance(decision, Complete) or handling.status == Status.PENDING
+        left = self.context.turns.left(subject, completion(key) if first else "")
         if left > 0:
             return Wait(WaitReason.TURN, {"for": kind.lower()}, Wake(after=left))
         update = await self._update(handling, decision)
@@ -328,9 +335,7 @@ class RequestHandler(ABC, Generic[D, F]):
             return None
         have = len(plan.facts.signatures.valid)
         logger.info("{} {}: signed, {} of {}", self.collection.value, plan.key, have + 1, plan.needed)
-        # The own append rings too, hence the count of the others' plus one.
-        params = {"have": str(have + 1), "need": str(plan.needed)}
-        return self._wait(plan, Wait(WaitReason.SIGNATURES, params, Wake(rings=max(1, plan.needed - have))))
+        return self._wait(plan, Wait(WaitReason.SIGNATURES, {"have": str(have + 1), "need": str(plan.needed)}))
 
     def _append(self, handling: Handling[D, F], signature: str) -> Update:
         plan = handling.plan
@@ -344,6 +349,7 @@ class RequestHandler(ABC, Generic[D, F]):
             by=self.context.me.address,
             reason=f"{len(plan.facts.signatures.valid) + 1} signatures, {plan.needed} needed",
             now=self.context.now(),
+            rings_at=plan.needed,
             order=plan.order,
             threshold=plan.threshold_by_append,
             verified=plan.facts.signatures.valid,

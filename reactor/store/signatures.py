@@ -44,6 +44,7 @@ def append_signature(
     by: str,
     reason: str,
     now: datetime,
+    rings_at: int,
     order: Sequence[str] | None = None,
     threshold: int | None = None,
     verified: Sequence[Pair] = (),
@@ -53,6 +54,9 @@ def append_signature(
 ) -> Update:
     """Add the own (signer, signature), unless it is there already, once and alike.
 
+    `rings_at`: with so many entries or more in a `confirmed` document everybody is rung; before, and once it is signed, nobody
+    has anything to do for one signature more, and the write is a quiet one (`updates.QUIET`): `updated_at` stays.
+
     `guard`: the fields that enter the signed bytes, and `attempt`, as read. `order`: the signers in vault order (payouts); None:
     ascending (mints). `threshold` (mints): with so many entries of `verified` and one's own in a `confirmed` document it becomes
     `signed` in this write, `invalid` is dropped and `history` appended; None (payouts): never, see `complete_payout`.
@@ -61,7 +65,7 @@ def append_signature(
     own = [signer, signature]
     absent = {"$not": [{"$in": [literal(own), PAIRS]}]}
     pairs = {"$concatArrays": [without_signer(PAIRS, signer), literal([own])]}
-    outputs = {**_entries(), **literals(sets), "updated_at": literal(now), _PAIRS: "$$REMOVE"}
+    outputs = {**_entries(), **literals(sets), **_touched(rings_at, by, now), _PAIRS: "$$REMOVE"}
     # SECURITY: only what this writer has verified itself, and its own entry, count towards `signed`.
     counted = [*((who, what) for who, what in verified if who != signer), (signer, signature)]
     if threshold is None or len(dict(counted)) < _at_least_one(threshold):
@@ -145,6 +149,13 @@ def complete_payout(
 def _clean(invalid: Sequence[Pair]) -> Expression:
     """The entries without those that do not verify, each once: the contract refuses a whole list for one bad or double entry."""
     return distinct(without_pairs(f"${_PAIRS}", invalid))
+
+
+def _touched(rings_at: int, by: str, now: datetime) -> Expression:
+    """`updated_at` moves only where the write is to ring; how many entries stand counts, not whether they are valid."""
+    rings = {"$and": [{"$eq": ["$status", literal(Status.CONFIRMED.value)]}, {"$gte": [{"$size": f"${_PAIRS}"}, rings_at]}]}
+    touched = {"touched_at": literal(now), "touched_by": literal(by)}
+    return {**touched, "updated_at": {"$cond": [rings, literal(now), "$updated_at"]}}
 
 
 def _entries() -> Expression:

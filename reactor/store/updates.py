@@ -1,7 +1,7 @@
 """The compare-and-set writes, as pure builders: each names the document, what it relies on, and the change.
 
 An update that lost the race matches nothing and changes nothing. Guards compare exactly (type, array, order of fields), each
-write sets `updated_at`, and a status change appends to `history` in the same write. Signatures: see `signatures`.
+write but a quiet one sets `updated_at`, and a status change appends to `history` in the same write. Signatures: see `signatures`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +27,21 @@ from reactor.store.expressions import (
 )
 
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+QUIET: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "operationType": "update",
+        # Two writers may come in one millisecond, and one writer twice in a row; never both.
+        "$or": [{f"updateDescription.updatedFields.{name}": {"$exists": True}} for name in ("touched_at", "touched_by")],
+        "updateDescription.updatedFields.updated_at": {"$exists": False},
+        "updateDescription.updatedFields.status": {"$exists": False},
+    }
+)
+"""The change events that need ring nobody: a validator's own note that this write gives nobody anything to do (a signature short
+of the threshold, what is shown to the eye).
+
+It protects nothing: a forger may make his writes quiet, and then it is the sweep that finds them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +210,10 @@ def show_waiting(
     by: str,
     now: datetime,
 ) -> Update:
-    """For the eye: `confirmations` (None: leave it) and `waiting` as (reason, params). No write where both stand already."""
+    """For the eye: `confirmations` (None: leave it) and `waiting` as (reason, params). No write where both stand already.
+
+    It rings nobody (`QUIET`): `updated_at` stays.
+    """
     shown: dict[str, Any] | None = None
     changes: list[Expression] = []
     if waiting is None:
@@ -203,7 +221,7 @@ def show_waiting(
     else:
         shown = {"reason": str(waiting[0]), "params": dict(sorted(waiting[1].items())), "by": by, "at": now}
         changes += [{"$ne": [f"$waiting.{name}", literal(shown[name])]} for name in ("reason", "params")]
-    sets: dict[str, Any] = {"waiting": shown, "updated_at": now}
+    sets: dict[str, Any] = {"waiting": shown, "touched_at": now, "touched_by": by}
     if confirmations is not None:
         sets["confirmations"] = str(confirmations)
         changes.append({"$ne": ["$confirmations", literal(str(confirmations))]})

@@ -184,6 +184,9 @@ async def test_a_stream_that_brings_nothing_is_silent(store: Store, alarms: list
     times = await oplog_times(store)
     assert times is not None
     watch = OplogWatch(store)
+    for behind in (3600, 60, 31):
+        await watch.look(read_until=times.newest - behind, safe_until=times.newest)
+        assert watch.problems == (), "behind, and coming nearer: a validator that was away"
     await watch.look(read_until=times.newest - 31, safe_until=times.newest)
     assert watch.problems[0].startswith("the stream is silent")
     assert any("silent" in line for line in alarms)

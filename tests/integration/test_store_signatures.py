@@ -9,11 +9,12 @@ from bson import ObjectId
 from store_helpers import LATER, NOW, burn, mint, new_store, now_is, put, replica_set
 
 from reactor.documents.statuses import Collection, Status
+from reactor.engine.feed import pipeline
 from reactor.store.bulk import Written, bulk
 from reactor.store.connection import Store
 from reactor.store.reading import read
 from reactor.store.signatures import append_signature, complete_payout, mark_signed
-from reactor.store.updates import MISSING, Update, as_read
+from reactor.store.updates import MISSING, QUIET, Update, as_read, show_waiting
 
 pytestmark = pytest.mark.integration
 
@@ -43,6 +44,7 @@ def append(doc_id: ObjectId, signer: str, **options: Any) -> Update:
         "reason": "enough signatures",
         "now": LATER,
         "threshold": 3,
+        "rings_at": 3,
         **options,
     }
     return append_signature(MINT, doc_id, signer=signer, **given)
@@ -242,10 +244,38 @@ async def test_a_removed_field_counts_as_what_the_models_read_it_as(store: Store
     document = burn(1, status=CONFIRMED)
     doc_id = await put(store, BURN, {name: value for name, value in document.items() if name not in {"attempt", "return_tx"}})
     options: dict[str, Any] = {"statuses": [CONFIRMED], "signer": "k", "signature": "s", "by": "k", "reason": "", "now": NOW}
+    options["rings_at"] = 1
     for guard in ({"attempt": "1"}, {"attempt": ""}, {"return_tx": "c0"}, {"absent": ""}):
         assert await one(store, append_signature(BURN, doc_id, guard=guard, **options)) is Written.UNKNOWN
     update = append_signature(BURN, doc_id, guard={"attempt": "0", "return_tx": ""}, **options)
     assert await one(store, update) is Written.APPLIED
+
+
+async def test_a_signature_rings_only_where_somebody_has_something_to_do(store: Store) -> None:
+    """By a real change stream: what is short of the threshold, late, or shown to the eye is quiet; all else rings."""
+    many = pipeline([store.names[MINT]], QUIET)
+    async with store.stream_client() as client, await client[store.database.name].watch(many, max_await_time_ms=100) as stream:
+        quiet, loud, late, garbage = [await put(store, MINT, mint(number, status=CONFIRMED)) for number in range(4)]
+        for signer in ("0xa", "0xb"):
+            await one(store, append(quiet, signer))
+            await one(store, append(loud, signer))
+        shown = {"frm": CONFIRMED, "confirmations": 3, "waiting": ("signatures", {}), "by": "0xa", "now": LATER}
+        await one(store, show_waiting(MINT, quiet, **shown))
+        await one(store, append(loud, "0xc"))
+        await store.collection(MINT).update_one({"_id": late}, {"$set": {"status": "signed"}})
+        await one(store, append(late, "0xa", rings_at=1))
+        # Enough entries, whoever made them: whether they are valid is for him to judge who is rung.
+        stuffed = {"signers": ["0x1", "0x2", "0x3"], "signatures": ["-"] * 3, "updated_at": NOW}
+        await store.collection(MINT).update_one({"_id": garbage}, {"$set": stuffed})
+        await one(store, append(garbage, "0xa"))
+        await store.collection(MINT).update_one({"_id": quiet}, {"$set": {"amount": "1"}})
+        await store.collection(MINT).delete_one({"_id": quiet})
+        rung = []
+        while not rung or rung[-1] != (quiet, "delete"):
+            if (event := await stream.try_next()) is not None:
+                rung.append((event["documentKey"]["_id"], event["operationType"]))
+    updates = [who for who, operation in rung if operation == "update"]
+    assert updates == [loud, late, garbage, garbage, quiet]
 
 
 async def test_payout_signatures_stand_in_vault_order(store: Store) -> None:
@@ -262,6 +292,7 @@ async def test_payout_signatures_stand_in_vault_order(store: Store) -> None:
             by="me",
             reason="",
             now=NOW,
+            rings_at=3,
             order=vault,
         )
         assert await one(store, update) is Written.APPLIED

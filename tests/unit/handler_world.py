@@ -126,8 +126,10 @@ class FakeRequests:
     inserted: list[Mapping[str, Any]] = field(default_factory=list)
     freed: list[ObjectId] = field(default_factory=list)
     applies: bool = True
+    reads: int = 0
 
     async def read(self, collection: Collection, document_id: ObjectId) -> Found | None:
+        self.reads += 1
         raw = self.documents.get(document_id)
         return None if raw is None else Found(raw, 1)
 

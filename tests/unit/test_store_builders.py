@@ -42,7 +42,14 @@ def builders() -> Iterator[Update]:
     yield show_waiting(mint, ID, frm=EVIL, confirmations=1, waiting=(EVIL, {"a": EVIL}), **BY)
     checked: dict[str, Any] = {"verified": PAIRS, "invalid": PAIRS, "order": [EVIL], "threshold": 2, "guard": GUARD, **WHY}
     yield append_signature(
-        mint, ID, statuses=[EVIL], signer=EVIL, signature=EVIL, sets={"x": EVIL}, sets_when_complete={"y": EVIL}, **checked
+        *(mint, ID),
+        statuses=[EVIL],
+        signer=EVIL,
+        signature=EVIL,
+        rings_at=1,
+        sets={"x": EVIL},
+        sets_when_complete={"y": EVIL},
+        **checked,
     )
     yield mark_signed(mint, ID, sets={"x": EVIL}, **checked)
     yield complete_payout(
@@ -98,7 +105,7 @@ def test_nothing_from_outside_is_interpreted(update: Update) -> None:
 @pytest.mark.parametrize("update", list(builders()), ids=lambda update: update.kind)
 def test_every_write_is_guarded_and_dates_the_document(update: Update) -> None:
     text = str(update.pipeline or update.whole)
-    assert "updated_at" in text
+    assert ("touched_at" if update.kind == "waiting" else "updated_at") in text
     if update.kind not in {"waiting", "object"}:
         assert "history" in text
         if update.kind != "replace":
@@ -125,7 +132,7 @@ def test_a_document_is_never_signed_by_nobody(threshold: int) -> None:
     with pytest.raises(ValueError, match="threshold is"):
         mark_signed(Collection.MINT, ID, **checked)
     with pytest.raises(ValueError, match="threshold is"):
-        append_signature(Collection.MINT, ID, statuses=[], signer="a", signature="b", **checked)
+        append_signature(Collection.MINT, ID, statuses=[], signer="a", signature="b", rings_at=1, **checked)
 
 
 def test_as_read_tells_absent_from_null() -> None:

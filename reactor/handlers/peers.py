@@ -1,0 +1,64 @@
+"""Who is up, as far as one hears: only for the order in which validators act, never for what counts.
+
+A validator that is down must not be the one for whom the others wait, turn after turn.
+"""
+
+from collections.abc import Callable, Collection
+from typing import Final
+
+SILENT_BEATS: Final = 3.0
+"""So many heartbeats may be missed before a validator counts as down."""
+
+
+_RECOUNT_SECONDS: Final = 1.0
+
+
+class Peers:
+    """The configured validators, and which of them are heard. Times in seconds, by the own monotonic clock.
+
+    A heartbeat counts when it differs from the one before: the others' clocks, and what was written long ago, say nothing.
+    """
+
+    def __init__(self, me: str, members: Collection[str], interval: float, monotonic: Callable[[], float]) -> None:
+        self._me = me
+        self._members = tuple(members)
+        self._patience = SILENT_BEATS * interval
+        self._monotonic = monotonic
+        self._began = monotonic()
+        self._heard: dict[str, tuple[object, float]] = {}
+        self._missed: set[str] = set()
+        self._up = self._members
+        self._counted = self._began
+
+    def heard(self, address: str, mark: object) -> None:
+        """A verified heartbeat of `address`; `mark` changes with each one that he writes."""
+        before = self._heard.get(address)
+        if before is None or before[0] != mark:
+            # The first may be an old one: it is the second that shows that somebody lives.
+            self._heard[address] = (mark, self._monotonic() if before else -self._patience)
+            if before and address in self._missed:
+                self._missed.discard(address)
+                self._count()
+
+    def missed(self, addresses: Collection[str]) -> None:
+        """Those did not do in time what was theirs to do: they count as down until they are heard again."""
+        if new := set(addresses) - self._missed - {self._me}:
+            self._missed |= new
+            self._count()
+
+    def up(self) -> tuple[str, ...]:
+        """Those heard lately, and oneself; all, as long as one has not listened long enough to tell."""
+        if self._monotonic() - self._counted >= _RECOUNT_SECONDS:
+            self._count()
+        return self._up
+
+    def _count(self) -> None:
+        self._counted = self._monotonic()
+        self._up = tuple(one for one in self._members if one == self._me or self._is_up(one))
+
+    def _is_up(self, address: str) -> bool:
+        if address in self._missed:
+            return False
+        if self._counted - self._began <= self._patience:
+            return True
+        return self._counted - self._heard.get(address, (None, -self._patience))[1] <= self._patience
