@@ -4,7 +4,7 @@ Only `validator` uses these. They hold no rule of the bridge.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -37,6 +37,8 @@ from reactor.store.reading import Found, Key, natural_key
 from reactor.store.updates import Update
 
 Ring = Callable[[Collection, ObjectId], None]
+SameContent = Callable[[BlockRef], Awaitable[bool]]
+"""Whether a block still holds what the own ledger holds of it: asked where several endpoints must agree."""
 
 TAG_DEPTH: Final = 64
 """For display only: how far `safe` or `finalized` usually lie below the head of Ethereum (two epochs)."""
@@ -175,8 +177,9 @@ class BatchedJournal:
 class EthereumNode:
     """Reads of the own Ethereum node, shared by all documents that need them."""
 
-    def __init__(self, chain: EthereumChain, candidates: Sequence[str]) -> None:
+    def __init__(self, chain: EthereumChain, candidates: Sequence[str], content: SameContent | None = None) -> None:
         self._chain = chain
+        self._content = content
         self._candidates = tuple(candidates)
         self._shared = SharedReads()
 
@@ -187,11 +190,16 @@ class EthereumNode:
         return await self._chain.user_nonce(recipient, block)
 
     async def same_block(self, block: BlockRef) -> bool:
-        return await self._shared.get(block, _BLOCK_SECONDS, lambda: self._chain.is_canonical(block.height, block.hash))
+        async def ask() -> bool:
+            same = await self._chain.is_canonical(block.height, block.hash)
+            return same and (self._content is None or await self._content(block))
+
+        return await self._shared.get(block, _BLOCK_SECONDS, ask)
 
     async def knows(self, tx_hash: str) -> bool:
+        # SECURITY: with agreement `NotFound` is the word of so many endpoints: one alone must not make us object.
         try:
-            await self._chain.receipt_events(tx_hash)
+            await self._shared.get(("receipt", tx_hash), 0, lambda: self._chain.receipt_events(tx_hash))
         except NotFound:
             return False
         return True
@@ -200,8 +208,9 @@ class EthereumNode:
 class PocketNode:
     """Reads of and submissions to the own Pocket node."""
 
-    def __init__(self, chain: PocketChain, vault: str) -> None:
+    def __init__(self, chain: PocketChain, vault: str, content: SameContent | None = None) -> None:
         self._chain = chain
+        self._content = content
         self._vault = vault
         self._shared = SharedReads()
 
@@ -210,13 +219,15 @@ class PocketNode:
 
     async def same_block(self, block: BlockRef) -> bool:
         async def ask() -> bool:
-            return (await self._chain.block(block.height)).hash == block.hash
+            same = (await self._chain.block(block.height)).hash == block.hash
+            return same and (self._content is None or await self._content(block))
 
         return await self._shared.get(block, _BLOCK_SECONDS, ask)
 
     async def knows(self, tx_hash: str) -> bool:
+        # SECURITY: as for Ethereum.
         try:
-            await self._chain.tx(tx_hash)
+            await self._shared.get(("tx", tx_hash), 0, lambda: self._chain.tx(tx_hash))
         except PocketNotFound:
             return False
         return True

@@ -89,6 +89,8 @@ def ethereum_chain(settings: Settings) -> EthereumChain:
         controller=ethereum.mint_controller_address,
         finality=Finality.parse(ethereum.finality, ethereum.finality_floor),
         seconds=ethereum.rpc_timeout_ms / 1000,
+        agreement=ethereum.agreement,
+        rate=ethereum.requests_per_second,
         span=Span(blocks=min(1000, ethereum.max_window), most=ethereum.max_window),
     )
 
@@ -98,7 +100,14 @@ def pocket_chain(settings: Settings) -> PocketChain:
     from reactor.chains.pocket import connect
 
     pocket = settings.pocket
-    return connect(pocket.rpc_urls, chain_id=pocket.chain_id, generation=pocket.generation, timeout=pocket.rpc_timeout_ms / 1000)
+    return connect(
+        pocket.rpc_urls,
+        chain_id=pocket.chain_id,
+        generation=pocket.generation,
+        timeout=pocket.rpc_timeout_ms / 1000,
+        agreement=pocket.agreement,
+        rate=pocket.requests_per_second,
+    )
 
 
 async def open_ethereum_key(settings: Settings) -> Signer | None:

@@ -288,8 +288,12 @@ class Endpoints:
 
     def problems(self) -> list[str]:
         """What is wrong with which endpoint now, for people."""
-        found = [f"{one.name}: {one.trouble}" for one in self.all if one.trouble is not None]
-        found += [f"{one.name}: {doubt.text}" for one in self.all for doubt in one.doubts.values()]
+        return [f"{one.name}: {one.trouble}" for one in self.all if one.trouble is not None] + self.contradictions()
+
+    def contradictions(self) -> list[str]:
+        """Which endpoint answers, but not what the others do."""
+        now = self.now()
+        found = [f"{one.name}: {doubt.text}" for one in self.all for doubt in one.doubts.values() if doubt.until > now]
         return found + list(self.disputes.values())
 
     def _pause(self, attempt: int) -> float:

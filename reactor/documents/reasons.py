@@ -32,6 +32,7 @@ class WaitReason(StrEnum):
     JOURNAL_CONFLICT = "journal_conflict"
     OBSERVING = "observing"
     LOST_RACE = "lost_race"
+    NOT_AGREED = "not_agreed"
     ERROR = "error"
 
 
@@ -62,6 +63,7 @@ WAIT_SENTENCES: dict[WaitReason, str] = {
     WaitReason.JOURNAL_CONFLICT: "the signing journal binds the event to something else",
     WaitReason.OBSERVING: "this process observes and signs nothing",
     WaitReason.LOST_RACE: "another writer was faster; it is read again",
+    WaitReason.NOT_AGREED: "too few of this validator's own endpoints say the same; the parameters name those that do not",
     WaitReason.ERROR: "handling it raised an error; it is tried again",
 }
 

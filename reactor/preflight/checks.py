@@ -97,7 +97,7 @@ class _Run:
         return [passed("database", detail)]
 
     async def _ethereum(self) -> list[CheckResult]:
-        results, head = await ethereum.check_endpoints(self.chain)
+        results, head = await ethereum.check_endpoints(self.chain, self.settings)
         if head is None:
             return results  # whatever else is asked would fail for the same reason
         if self.deep:
@@ -110,7 +110,7 @@ class _Run:
         return results + (ethereum.check_mints_open(self.facts) if self.deep else [])
 
     async def _pocket(self) -> list[CheckResult]:
-        results, head = await pocket.check_endpoints(self.pokt)
+        results, head = await pocket.check_endpoints(self.pokt, self.settings)
         if head is None or not self.deep:
             return results
         results += pocket.check_head(self.settings, head)

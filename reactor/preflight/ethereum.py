@@ -9,6 +9,7 @@ from reactor.chains.errors import WrongChain
 from reactor.chains.ethereum.client import EthereumChain
 from reactor.chains.ethereum.contracts import selector
 from reactor.chains.ethereum.types import ContractFacts, Head
+from reactor.preflight.endpoints import compared
 from reactor.preflight.results import CheckResult, Level, failed, passed
 from reactor.settings import Settings
 
@@ -16,8 +17,8 @@ _OLDEST_HEAD_SECONDS: Final = 300.0
 _NODES: Final = "check ethereum.rpc_urls and the nodes behind them"
 
 
-async def check_endpoints(chain: EthereumChain) -> tuple[list[CheckResult], Head | None]:
-    """Every endpoint answers and serves the configured chain; the highest head."""
+async def check_endpoints(chain: EthereumChain, settings: Settings) -> tuple[list[CheckResult], Head | None]:
+    """Every endpoint answers, serves the configured chain and shows what the others show; the highest head."""
     outcomes = await chain.check_endpoints()
     heads = [head for head in outcomes.values() if isinstance(head, Head)]
     results = []
@@ -32,6 +33,8 @@ async def check_endpoints(chain: EthereumChain) -> tuple[list[CheckResult], Head
     if best is not None:
         detail = f"{len(heads)} of {len(outcomes)} answer, chain {chain.chain_id}, head {best.number}"
         results.insert(0, passed("Ethereum", detail))
+        await chain.survey()
+    results += compared("Ethereum", chain.contradictions, settings.ethereum, len(heads))
     return results, best
 
 

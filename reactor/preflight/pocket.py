@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from reactor.chains.pocket import PocketBlock, PocketChain
+from reactor.preflight.endpoints import compared
 from reactor.preflight.results import CheckResult, Level, failed, passed
 from reactor.settings import Settings
 
@@ -16,8 +17,8 @@ _OLDEST_HEAD_SECONDS: Final = 3600.0
 _NODES: Final = "check pocket.rpc_urls and the nodes behind them"
 
 
-async def check_endpoints(chain: PocketChain) -> tuple[list[CheckResult], PocketBlock | None]:
-    """Every endpoint answers and serves the configured chain; the highest head."""
+async def check_endpoints(chain: PocketChain, settings: Settings) -> tuple[list[CheckResult], PocketBlock | None]:
+    """Every endpoint answers, serves the configured chain and shows what the others show; the highest head."""
     outcomes = await chain.check()
     heads = [outcome.head for outcome in outcomes if outcome.head is not None]
     results = []
@@ -33,6 +34,8 @@ async def check_endpoints(chain: PocketChain) -> tuple[list[CheckResult], Pocket
     if best is not None:
         detail = f"{len(heads)} of {len(outcomes)} answer, chain {chain.chain_id}, height {best.height}"
         results.insert(0, passed("Pocket", detail))
+        await chain.survey(settings.pocket.confirmations)
+    results += compared("Pocket", chain.contradictions, settings.pocket, len(heads))
     return results, best
 
 

@@ -49,10 +49,28 @@ class MongoSettings(_Section):
     collections: MongoCollections = Field(default_factory=MongoCollections, description="names of the collections")
 
 
+def _agreement_of(value: int, endpoints: object) -> int:
+    """SECURITY: an agreement that can never be reached would only be noticed when nothing is signed."""
+    if isinstance(endpoints, tuple) and value > len(endpoints):
+        raise v.refuse(
+            "is {agreement}, but there are {endpoints} endpoints",
+            "Lower agreement to at most {endpoints}, or add endpoints to rpc_urls",
+            agreement=value,
+            endpoints=len(endpoints),
+        )
+    return value
+
+
 class EthereumSettings(_Section):
     """The Ethereum side."""
 
     rpc_urls: v.RpcUrls = Field(repr=False, description="endpoints, the preferred one first", json_schema_extra=SECRET)
+    agreement: v.Count = Field(
+        1, description="endpoints that must say the same of what a signature rests on; at most as many as there are"
+    )
+    requests_per_second: v.Count | None = Field(
+        None, description="calls per second to one endpoint at most; by default 100, on this machine without limit"
+    )
     chain_id: v.ChainNumber = Field(description="chain id that every endpoint must serve")
     wrapped_pocket_address: v.EthereumAddress = Field(description="the WrappedPocket token")
     mint_controller_address: v.EthereumAddress = Field(description="the MintController")
@@ -70,6 +88,11 @@ class EthereumSettings(_Section):
     key_passphrase: SecretStr | None = Field(
         None, min_length=1, description="passphrase of a keystore:// key", json_schema_extra=SECRET
     )
+
+    @field_validator("agreement")
+    @classmethod
+    def _agreement(cls, value: int, info: ValidationInfo) -> int:
+        return _agreement_of(value, info.data.get("rpc_urls"))
 
     @field_validator("mint_controller_address")
     @classmethod
@@ -103,6 +126,12 @@ class PocketSettings(_Section):
 
     generation: Literal["morse"] = Field("morse", description="which Pocket network: morse")
     rpc_urls: v.RpcUrls = Field(repr=False, description="endpoints, the preferred one first", json_schema_extra=SECRET)
+    agreement: v.Count = Field(
+        1, description="endpoints that must say the same of what a signature rests on; at most as many as there are"
+    )
+    requests_per_second: v.Count | None = Field(
+        None, description="calls per second to one endpoint at most; by default 100, on this machine without limit"
+    )
     chain_id: v.PocketChainId = Field(description="chain id that every endpoint must serve")
     start_height: v.Start = Field(description="first height of the bridge; part of its identity")
     confirmations: v.Count = Field(1, description="head - height at which a block is final")
@@ -120,6 +149,11 @@ class PocketSettings(_Section):
     key_passphrase: SecretStr | None = Field(
         None, min_length=1, description="passphrase of a keystore:// key", json_schema_extra=SECRET
     )
+
+    @field_validator("agreement")
+    @classmethod
+    def _agreement(cls, value: int, info: ValidationInfo) -> int:
+        return _agreement_of(value, info.data.get("rpc_urls"))
 
     @field_validator("tx_fee", "max_mint", mode="before")
     @classmethod

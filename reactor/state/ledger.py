@@ -106,6 +106,10 @@ class Ledger:
         """All burns of this transaction, in order."""
         return self._events(Burn, "tx_hash = ? AND kind = 'burn' ORDER BY position", tx_hash)
 
+    def events_at(self, kind: EventKind, height: int) -> list[Seen[Event]]:
+        """All events of this kind in this block."""
+        return self._events(Event, "kind = ? AND height = ? ORDER BY position", kind.value, height)  # type: ignore[arg-type]
+
     def by_document(self, document: ObjectId) -> Seen[Event] | None:
         """The deposit or burn whose document has this `_id`."""
         row = self._db.read_one("SELECT kind, body, final, key FROM events WHERE document = ?", (str(document),))

@@ -120,6 +120,11 @@ class EthereumChain:
         """What is wrong with which endpoint now, by what was asked so far; empty while all is well."""
         return self._nodes.endpoints.problems()
 
+    @property
+    def contradictions(self) -> list[str]:
+        """The part of `problems` where an endpoint answers, but not what the others do."""
+        return self._nodes.endpoints.contradictions()
+
     async def check_endpoints(self) -> dict[str, Head | ChainError]:
         """Each endpoint's newest block or its error, wrong chain included, by label (for `check` and start-up)."""
         outcomes = await self._nodes.ask_all(lambda endpoint: self._nodes.header(endpoint, "latest"))

@@ -96,6 +96,11 @@ class PocketChain(Protocol):
         """What is wrong with which endpoint now; empty while all is well."""
         ...
 
+    @property
+    def contradictions(self) -> list[str]:
+        """Those of `problems` where an endpoint answers, but not what the others do."""
+        ...
+
     async def survey(self, depth: int) -> None:
         """Compare all endpoints; those that lag or show another fork stand back, those that are well again return."""
         ...

@@ -113,6 +113,11 @@ class MorseClient:
         """What is wrong with which endpoint now, by what was asked so far; empty while all is well."""
         return self._pool.problems()
 
+    @property
+    def contradictions(self) -> list[str]:
+        """The part of `problems` where an endpoint answers, but not what the others do."""
+        return self._pool.contradictions()
+
     async def _agree(self, question: Question[T], work: Callable[[Endpoint], Awaitable[T]]) -> T:
         return await agree(self._pool, self.agreement, question, work)
 

@@ -1,0 +1,92 @@
+"""A validator's own endpoints while it runs: compared now and then, and asked once more before a signature.
+
+Only `validator` uses these.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Final
+
+from loguru import logger
+
+from reactor.chains.ethereum.client import EthereumChain
+from reactor.chains.pocket import PocketChain
+from reactor.documents.events import BlockRef
+from reactor.settings import Settings
+from reactor.state.ledger import Ledger
+from reactor.state.rows import EventKind
+from scanners.loop import Watched
+
+SURVEY_SECONDS: Final = 30.0
+"""Pause between two comparisons of all endpoints: two or three calls to each. What is worse than a lag is noticed by asking."""
+_SURVEY_TIMEOUT: Final = 60.0
+
+
+class EndpointWatch:
+    """Compares the endpoints of both chains for as long as the validator runs; `problems` says what is wrong with which."""
+
+    def __init__(
+        self, ethereum: EthereumChain, pocket: PocketChain, settings: Settings, *, every: float = SURVEY_SECONDS
+    ) -> None:
+        self._ethereum = ethereum
+        self._pocket = pocket
+        self._settings = settings
+        self._every = every
+
+    @property
+    def problems(self) -> list[str]:
+        """For the heartbeat: each names the chain and the endpoint."""
+        return [
+            *(f"Ethereum endpoint {problem}" for problem in self._ethereum.problems),
+            *(f"Pocket endpoint {problem}" for problem in self._pocket.problems),
+        ]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`. A chain with one endpoint is not asked: there is nothing to compare."""
+        while not stop.is_set():
+            await self.look()
+            try:
+                async with asyncio.timeout(self._every):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    async def look(self) -> None:
+        """One comparison of each chain's endpoints."""
+        if len(self._settings.ethereum.rpc_urls) > 1:
+            await self._within(self._ethereum.survey())
+        if len(self._settings.pocket.rpc_urls) > 1:
+            await self._within(self._pocket.survey(self._settings.pocket.confirmations))
+
+    async def _within(self, survey: Awaitable[None]) -> None:
+        try:
+            async with asyncio.timeout(_SURVEY_TIMEOUT):
+                await survey
+        except TimeoutError:
+            logger.warning("the endpoints could not be compared within {:g} s", _SURVEY_TIMEOUT)
+
+
+class SameEvents:
+    """Whether a block holds, by as many endpoints as must agree, exactly the events that the own ledger holds of it.
+
+    SECURITY: what is signed rests on the ledger, which may have been filled when fewer endpoints had to agree.
+    """
+
+    def __init__(self, watched: Watched, ledger: Ledger, kind: EventKind) -> None:
+        self._watched = watched
+        self._ledger = ledger
+        self._kind = kind
+
+    async def __call__(self, block: BlockRef) -> bool:
+        reading = await self._watched.read(block.height, block.height, block.height)
+        if reading.last < block.height:
+            return False
+        shown = set(reading.events[self._kind])
+        known = {seen.event for seen in self._ledger.events_at(self._kind, block.height)}
+        if shown != known:
+            names = sorted({event.tx_hash for event in shown ^ known})
+            logger.error(
+                "{} block {}: the endpoints show other {}s than the ledger: {}; nothing of this block is signed",
+                *(self._watched.name, block.height, self._kind.value, ", ".join(names[:10])),
+            )
+        return shown == known
