@@ -39,11 +39,16 @@ test: setup ## Run all tests
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS) && code=0 || code=$$?; \
 	if [ -n "$${EXIT_CODE_FILE:-}" ]; then echo "$$code" > "$$EXIT_CODE_FILE"; else exit "$$code"; fi
 
-lint: setup ## Check style, types and import rules
+lint: setup ## Check style, types, import rules, known vulnerabilities, and that no secret is in the tree
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+	@$(PY) -m infra.hygiene.secret_scan
+	@$(PY) -m infra.hygiene.dependency_audit
+
+secrets: setup ## Accept what lint takes for secrets and is worthless: writes .secrets.baseline
+	@$(PY) -m infra.hygiene.secret_scan --accept
 
 format: setup ## Put the code into shape
 	@$(VENV)/bin/ruff check --fix .
