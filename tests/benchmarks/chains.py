@@ -20,6 +20,7 @@ class InstantEthereum:
 
     def __init__(self, members: Iterable[str], threshold: int) -> None:
         self.calls: Counter[str] = Counter()
+        self.problems: list[str] = []
         self._facts = ContractFacts(
             block=self._header(_ETHEREUM_HEAD),
             threshold=threshold,
@@ -75,6 +76,7 @@ class InstantPocket:
     def __init__(self, head: int) -> None:
         self.chain_id = POCKET_CHAIN
         self.calls: Counter[str] = Counter()
+        self.problems: list[str] = []
         self._head = head
 
     @staticmethod
