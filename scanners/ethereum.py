@@ -42,6 +42,12 @@ class WatchedEthereum:
             rest=await self._rest(rest, window.last_header) if rest >= first else None,
         )
 
+    async def hash_at(self, height: int) -> str | None:
+        try:
+            return (await self._chain.header(height)).hash
+        except NotFound:
+            return None  # a node behind
+
     async def _rest(self, height: int, last: Head) -> BlockRef:
         if self._final is not None and self._final.number == height:
             return _reference(self._final)

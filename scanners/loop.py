@@ -78,6 +78,10 @@ class Watched(Protocol):
         """The events of the blocks `first` to at most `last`, from one node that shows the last of them."""
         ...
 
+    async def hash_at(self, height: int) -> str | None:
+        """The hash of the block at this height now; None while the node cannot show one."""
+        ...
+
 
 class ChainScanner:
     """Reads one chain into the ledger and the collections. `ring` is told what changed in the ledger."""
@@ -105,6 +109,7 @@ class ChainScanner:
         self._interval = interval
         self._observe = observe
         self._newest: View | None = None
+        self._told = ""
 
     async def heads(self) -> AsyncIterator[int]:
         """Each new head, announced after the chain has been read as far as the node shows it: who waits for it finds its events.
@@ -122,8 +127,10 @@ class ChainScanner:
     async def scan(self, view: View) -> bool:
         """Read from the cursor to the head; False if the node cannot show the head yet (then it is read again soon).
 
-        A final event that changed stops signing, not scanning.
+        A final event that changed stops signing, not scanning; a final block that was replaced stops both until released.
         """
+        if not await self._stands():
+            return False
         first = self._first()
         began = first
         while first <= view.head:
@@ -147,14 +154,51 @@ class ChainScanner:
             try:
                 result = self._ledger.record_window(kind, first, reading.last, events, final, reading.rest)
             except FinalityViolated as violated:
-                self._hold(violated)
+                self._hold(violated.what)
                 continue
             await self._publish(result)
 
-    def _hold(self, violated: FinalityViolated) -> None:
-        """SECURITY: a reorganisation below finality, or a node that lies: what was signed may not hold, so nothing more is."""
-        logger.error("{}: signing stops until released: {}", self._watched.name, violated)
-        self._journal.hold(SIGNING, HoldReason.DEEP_REORG.value, violated.what[:500], "validator", subject=violated.what[:500])
+    async def _stands(self) -> bool:
+        """Whether the chain still holds the blocks at which the cursors rest, or its operator has accepted that it does not.
+
+        SECURITY: a reorganisation deeper than finality replaces them, whether it holds events of ours or not.
+        """
+        cursors = {one for kind in self._watched.kinds if (one := self._ledger.cursor(kind)) is not None}
+        for cursor in sorted(cursors, key=lambda one: one.height):
+            shown = await self._watched.hash_at(cursor.height) if cursor.hash is not None else None
+            if shown is None or shown == cursor.hash:
+                continue
+            if self._hold(f"{self._watched.name} block {cursor.height} was final as {cursor.hash} and is {shown} now"):
+                return False
+            await self._accept(cursor.height)
+            return await self._stands()
+        return True
+
+    async def _accept(self, height: int) -> None:
+        """Take the chain as it is now: what was read above the last block that both know is read anew."""
+        while (seen := self._ledger.newest_below(self._watched.kinds, height)) is not None:
+            block = seen.event.block
+            if await self._watched.hash_at(block.height) == block.hash:
+                break
+            height = block.height
+        fork = seen.event.block if seen else None
+        logger.warning(
+            "{}: released; read anew from block {}", self._watched.name, fork.height + 1 if fork else self._watched.start
+        )
+        self._ledger.rewind(self._watched.kinds, fork)
+
+    def _hold(self, what: str) -> bool:
+        """SECURITY: a reorganisation below finality, or a node that lies: what was signed may not hold, so nothing more is.
+
+        Whether it is held: a person may have released it already.
+        """
+        what = what[:500]
+        number = self._journal.hold(SIGNING, HoldReason.DEEP_REORG.value, what, "validator", subject=what)
+        held = any(one.id == number for one in self._journal.holds())
+        if held and what != self._told:
+            logger.error("{}: signing stops until released: {}", self._watched.name, what)
+            self._told = what
+        return held
 
     async def _publish(self, result: WindowResult) -> None:
         documents: dict[Collection, list[Mapping[str, Any]]] = {}

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from typing import Final
 
-from reactor.chains.pocket import PocketBlock, PocketChain, PocketTx, WindowNotReady, WindowTooLarge
+from reactor.chains.pocket import NotFound, PocketBlock, PocketChain, PocketTx, WindowNotReady, WindowTooLarge
 from reactor.documents.bridge import Bridge
 from reactor.documents.events import BlockRef, Deposit
 from reactor.state.rows import EventKind
@@ -55,6 +55,12 @@ class WatchedPocket:
             },
             rest=_reference(window.last_block) if rest == window.to_height else await self._rest(first, rest),
         )
+
+    async def hash_at(self, height: int) -> str | None:
+        try:
+            return (await self._chain.block(height)).hash
+        except NotFound:
+            return None  # a node behind
 
     async def _deposits(self, received: tuple[PocketTx, ...], final: int) -> list[Deposit]:
         found = [deposit_of(self._bridge, tx, await self._block(tx.height, final)) for tx in received]

@@ -84,6 +84,28 @@ class Ledger:
             row = connection.execute("SELECT height, hash, time FROM cursors WHERE kind = ?", (kind.value,)).fetchone()
             return write_window(connection, self._bridge, window, Cursor(*row) if row else None)
 
+    def rewind(self, kinds: Sequence[EventKind], to: BlockRef | None) -> None:
+        """Forget that anything of these kinds above block `to` (None: at all) was final, and that it was read.
+
+        For a chain that a person has accepted as it is now, after one deeper than finality: the blocks are read anew, what they
+        show no more is dropped then, and what they show otherwise is replaced.
+        """
+        self._write_marks()
+        with self._db.transaction() as connection:
+            for kind in kinds:
+                self._cursors.pop(kind, None)
+                above = to.height if to else -1
+                connection.execute(
+                    "UPDATE events SET final = 0, settled = 0, explained = 0 WHERE kind = ? AND height > ?", (kind.value, above)
+                )
+                if to is None:
+                    connection.execute("DELETE FROM cursors WHERE kind = ?", (kind.value,))
+                else:
+                    connection.execute(
+                        "UPDATE cursors SET height = ?, hash = ?, time = ? WHERE kind = ? AND height > ?",
+                        (to.height, to.hash, to.time, kind.value, to.height),
+                    )
+
     def cursor(self, kind: EventKind) -> Cursor | None:
         """Up to where this kind is read for good; None before the first final block was read."""
         if kind not in self._cursors:
@@ -93,6 +115,12 @@ class Ledger:
 
     # Events
     # A `+` in an order keeps the planner from reading a whole kind by height: it takes the index of what is searched.
+
+    def newest_below(self, kinds: Sequence[EventKind], height: int) -> Seen[Event] | None:
+        """The newest event of these kinds below this height."""
+        query = "SELECT kind, body, final, key FROM events WHERE kind = ? AND height < ? ORDER BY height DESC LIMIT 1"
+        rows = [row for kind in kinds if (row := self._db.read_one(query, (kind.value, height))) is not None]
+        return max((_seen(row) for row in rows), key=lambda seen: seen.event.height, default=None)
 
     def deposit(self, tx_hash: str) -> Seen[Deposit] | None:
         """The deposit of this Pocket transaction."""

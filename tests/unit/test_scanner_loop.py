@@ -32,6 +32,7 @@ class FakeChain:
         self.most = 1000
         self.shown = 10**9
         self.windows: list[tuple[int, int]] = []
+        self.replaced: dict[int, str] = {}
 
     async def view(self) -> View:
         return self.heads.pop(0)
@@ -51,6 +52,9 @@ class FakeChain:
             },
             block(rest, "ethereum") if rest >= first else None,
         )
+
+    async def hash_at(self, height: int) -> str | None:
+        return self.replaced.get(height, block(height, "ethereum").hash) if height <= self.shown else None
 
 
 class Inserts:

@@ -1,0 +1,115 @@
+"""A reorganisation deeper than finality: signing and reading stop until a person has accepted the new chain."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reactor.documents.events import BlockRef, Burn
+from reactor.state.holds import SIGNING
+from reactor.state.rows import EventKind
+from scanners.loop import View
+from tests.unit.handler_world import World, block, burn, make_world, minted
+from tests.unit.test_scanner_loop import Bench
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def world(tmp_path: Path):
+    world = make_world(tmp_path)
+    yield world
+    world.close()
+
+
+def other(height: int) -> BlockRef:
+    return BlockRef(height, "0x" + f"{height:02x}" * 32, 5)
+
+
+def moved(event: Burn, height: int) -> Burn:
+    return replace(event, block=other(height))
+
+
+def replace_from(bench: Bench, height: int, last: int = 20) -> None:
+    """Other blocks than before from there on."""
+    bench.chain.replaced = {one: other(one).hash for one in range(height, last + 1)}
+
+
+def holds(world: World) -> list[tuple[str, str]]:
+    return [(hold.scope, hold.reason) for hold in world.journal.holds()]
+
+
+async def test_the_block_at_the_cursor_is_another_though_no_event_of_ours_changed(world: World) -> None:
+    bench = Bench(world, burn(3))
+    assert await bench.scanner.scan(View(10, 6))
+    replace_from(bench, 5)
+    bench.chain.events.append(moved(burn(9), 9))
+    assert not await bench.scanner.scan(View(11, 7))
+    assert not await bench.scanner.scan(View(12, 8))
+    assert holds(world) == [(SIGNING, "deep_reorg")]
+    assert "block 6 was final as" in world.journal.holds()[0].detail
+    assert bench.cursor() == 6
+    assert bench.chain.windows == [(1, 10)], "nothing of the other chain is read"
+
+
+async def test_a_reorganisation_above_the_cursor_stops_nobody(world: World) -> None:
+    bench = Bench(world, burn(3), burn(9))
+    assert await bench.scanner.scan(View(10, 6))
+    replace_from(bench, 7)
+    bench.chain.events = [burn(3), moved(burn(9), 8)]
+    assert await bench.scanner.scan(View(11, 6))
+    assert holds(world) == []
+
+
+async def test_a_node_that_cannot_show_the_cursors_block_proves_nothing(world: World) -> None:
+    bench = Bench(world, burn(3))
+    assert await bench.scanner.scan(View(10, 6))
+    bench.chain.shown = 4
+    assert await bench.scanner.scan(View(4, 1))
+    assert holds(world) == []
+
+
+async def test_once_released_the_chain_is_read_anew_from_the_last_block_that_both_know(world: World) -> None:
+    bench = Bench(world, burn(2), burn(4), minted(5, 1), burn(6))
+    assert await bench.scanner.scan(View(10, 7))
+    replace_from(bench, 4)
+    # One burn is in another block, one is gone, the mint was mined again: its key holds the block's hash.
+    again = replace(minted(5, 1), block=other(6))
+    bench.chain.events = [burn(2), moved(burn(4), 5), again]
+    assert not await bench.scanner.scan(View(11, 8))
+    assert world.journal.release(SIGNING, "someone", "the exchange says so too") == 1
+
+    assert await bench.scanner.scan(View(12, 9))
+    assert bench.chain.windows[-1] == (3, 12)
+    assert bench.cursor() == bench.cursor(EventKind.MINTED) == 9
+    assert world.ledger.burn(burn(4).tx_hash, 0).event == moved(burn(4), 5)  # type: ignore[union-attr]
+    assert world.ledger.burn(burn(4).tx_hash, 0).final  # type: ignore[union-attr]
+    assert world.ledger.burn(burn(6).tx_hash, 0) is None
+    assert [seen.event for seen in world.ledger.minted(again.recipient, 1)] == [again]
+    assert bench.rings("vanished") == [burn(6), minted(5, 1)]
+    assert holds(world) == []
+    bench.chain.replaced = {}  # its hashes are those of the fake's own blocks again: the cursor's is one of them
+    assert await bench.scanner.scan(View(13, 10))
+
+
+async def test_where_no_block_is_the_same_all_is_read_anew(world: World) -> None:
+    bench = Bench(world, burn(3))
+    assert await bench.scanner.scan(View(10, 6))
+    replace_from(bench, 1)
+    bench.chain.events = [moved(burn(3), 4)]
+    assert not await bench.scanner.scan(View(11, 7))
+    world.journal.release(SIGNING, "someone", "a development chain")
+    assert await bench.scanner.scan(View(11, 7))
+    assert bench.chain.windows[-1] == (1, 11)
+    assert world.ledger.burn(burn(3).tx_hash, 0).event == moved(burn(3), 4)  # type: ignore[union-attr]
+
+
+async def test_another_one_is_another_hold(world: World) -> None:
+    bench = Bench(world, burn(3))
+    assert await bench.scanner.scan(View(10, 6))
+    replace_from(bench, 5)
+    assert not await bench.scanner.scan(View(11, 7))
+    world.journal.release(SIGNING, "someone", "known")
+    bench.chain.replaced = {6: block(99, "ethereum").hash}
+    assert not await bench.scanner.scan(View(11, 7))
+    assert holds(world) == [(SIGNING, "deep_reorg")]
