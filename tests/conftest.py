@@ -28,6 +28,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("bridge"))
 
 
+def pytest_collection_finish() -> None:
+    """The recursion limit as a validator has it: test modules import eth_account, which lifts it (see `ethereum/provider.py`)."""
+    sys.setrecursionlimit(min(1000, sys.getrecursionlimit()))
+
+
 @pytest.fixture(autouse=True)
 def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unit and property tests reach nothing outside this machine (a closed port on it is how they see a node that is down)."""

@@ -7,6 +7,7 @@ that a file whose public part was exchanged does not open.
 
 import json
 import os
+import sys
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -41,9 +42,7 @@ def encrypt(secret: bytes, scheme: Scheme, passphrase: str, *, scrypt_n: int = S
         scrypt_n: work factor, a power of two.
     """
     if scheme == "secp256k1":
-        from eth_account import Account  # noqa: PLC0415 - half a second that only keystores need
-
-        return dict(Account.encrypt(secret, passphrase, kdf="scrypt", iterations=scrypt_n))
+        return dict(_account().encrypt(secret, passphrase, kdf="scrypt", iterations=scrypt_n))
     signer = signer_from_secret(secret, scheme, "keystore://")
     header = {
         "kind": KIND,
@@ -135,16 +134,25 @@ def _decrypt_ours(keystore: dict[str, Any], passphrase: str) -> bytes:
 
 
 def _decrypt_web3(keystore: dict[str, Any], passphrase: str) -> bytes:
-    from eth_account import Account  # noqa: PLC0415 - half a second that only keystores need
-
     if keystore["version"] != 3:
         raise ValueError
     try:
-        return bytes(Account.decrypt(keystore, passphrase))
+        return bytes(_account().decrypt(keystore, passphrase))
     except ValueError as error:
         if "MAC mismatch" in str(error):
             raise _WrongPassphraseError from None
         raise
+
+
+def _account() -> Any:  # noqa: ANN401 - eth_account's class
+    """eth-account, imported late: half a second that only keystores need."""
+    limit = sys.getrecursionlimit()
+    from eth_account import Account  # noqa: PLC0415
+
+    # SECURITY: it imports py_ecc, which lifts the recursion limit to 100,000: a deeply nested answer of any node would then
+    # overflow the C stack and end the process.
+    sys.setrecursionlimit(limit)
+    return Account
 
 
 def _authenticated(header: dict[str, Any]) -> bytes:

@@ -183,7 +183,10 @@ class StateSettings(_Section):
         text = str(value).strip() if isinstance(value, str | Path) else ""
         if not text or "\0" in text:
             raise v.refuse("is not a path", "Give the folder of this validator's state")
-        return Path(text).expanduser()
+        try:
+            return Path(text).expanduser()
+        except RuntimeError:
+            raise v.refuse("begins with ~ and a name that is no user's", "Give an absolute path") from None
 
 
 class LimitSettings(_Section):

@@ -45,9 +45,14 @@ def read_toml(path: Path) -> tuple[Tree, list[Fault]]:
     except tomllib.TOMLDecodeError as error:
         # The parser's text names place and kind, and single characters, never a value.
         return {}, [Fault("", CONFIG_ENV, f"{path} is not TOML: {error}", "Correct that line")]
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, arrays in arrays without end, a NUL in the path: TOML's own error covers none of them.
+        return {}, [Fault("", CONFIG_ENV, f"{path} cannot be read as TOML ({type(error).__name__})", "Name the right file")]
     state = tree.get("state")
     if isinstance(state, dict) and isinstance(directory := state.get("directory"), str) and directory.strip():
-        state["directory"] = str(path.absolute().parent / Path(directory.strip()).expanduser())
+        place = expanded(directory.strip())
+        # One whose `~` could not be resolved is left for its own check to refuse.
+        state["directory"] = str(place if str(place).startswith("~") else path.absolute().parent / place)
     return tree, []
 
 
@@ -68,7 +73,7 @@ def resolve_files(tree: Tree, base: Path) -> list[Fault]:
         elif not isinstance(place, str) or not place.strip():
             faults.append(Fault(label, "", "is not a path", "Give the path of a file that holds the value"))
         else:
-            text, fault = _read_secret(base / Path(place.strip()).expanduser(), label, f"{field.env}_FILE")
+            text, fault = _read_secret(base / expanded(place.strip()), label, f"{field.env}_FILE")
             faults.extend([fault] if fault else [])
             section[name] = _listed(text) if field.is_list else text
     return faults
@@ -96,6 +101,14 @@ def read_environment(environ: Mapping[str, str], base: Tree) -> tuple[Tree, list
     known |= _names_of_keys(tree) | _names_of_keys(base)
     faults.extend(_unknown_names(given, known))
     return tree, faults
+
+
+def expanded(place: str) -> Path:
+    """Resolve the `~` of a path; it stays as it stands where there is no such user."""
+    try:
+        return Path(place).expanduser()
+    except RuntimeError:
+        return Path(place)
 
 
 def merge(below: Tree, above: Tree) -> Tree:
@@ -140,6 +153,8 @@ def _read_secret(path: Path, label: str, env: str) -> tuple[str, Fault | None]:
         return "", Fault(label, env, f"{path} cannot be read ({error.strerror})", "Check the path and its permissions")
     except UnicodeDecodeError:
         return "", Fault(label, env, f"{path} is not UTF-8 text", "Write the value as text")
+    except ValueError:
+        return "", Fault(label, env, "holds a NUL, which no path does", "Check the path")
     if not text.strip():
         return "", Fault(label, env, f"{path} is empty", "Write the value into it")
     return text, None
@@ -151,7 +166,7 @@ def _parse(field: FieldInfo, text: str) -> object:
     if text.lstrip().startswith("[") and not field.secret:
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text  # the field's own check says what it wants
     return text
 
@@ -160,7 +175,7 @@ def _listed(text: str) -> object:
     if text.lstrip().startswith("["):
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
     return [part for part in re.split(r"[\s,]+", text) if part]
 

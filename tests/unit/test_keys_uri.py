@@ -333,3 +333,15 @@ def test_importing_the_package_loads_neither_boto3_nor_eth_account():
     script = "import sys, reactor.keys; print(sorted({'boto3', 'eth_account', 'web3'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+async def test_a_path_that_no_system_has_is_a_problem_of_the_key():
+    with pytest.raises(KeyProblem, match="no path has"):
+        await open_signer("file:///key%00.hex", "secp256k1")
+
+
+async def test_opening_a_keystore_leaves_the_recursion_limit_as_it_was():
+    """eth-account lifts it to 100,000 when it is first imported, and a nested answer of a node would then end the process."""
+    code = "import sys; from reactor.keys.keystore import encrypt; encrypt(bytes([7]) * 32, 'secp256k1', 'x', scrypt_n=2);"
+    done = subprocess.run([sys.executable, "-c", f"{code} print(sys.getrecursionlimit())"], capture_output=True, check=True)
+    assert int(done.stdout) == 1000

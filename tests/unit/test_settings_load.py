@@ -146,7 +146,9 @@ def test_which_file_is_read(write, tmp_path):
     [
         (b"[mongo\n", "not TOML"),
         (b"\xff\xfe", "not UTF-8"),
-        (b"#" * 2_000_000, "too large"),
+        pytest.param(b"#" * 2_000_000, "too large", id="large"),
+        pytest.param(b"a = " + b"[" * 5000, "as TOML (RecursionError)", id="deep"),
+        pytest.param(b"a = " + b"9" * 5000, "as TOML (ValueError)", id="digits"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_fault(tmp_path, content, problem):
@@ -155,6 +157,27 @@ def test_a_file_that_cannot_be_read_is_one_fault(tmp_path, content, problem):
     found = faults(path)
     assert list(found) == ["REACTOR_CONFIG"]
     assert problem in found["REACTOR_CONFIG"].problem
+
+
+def test_paths_that_nobody_has(write, tmp_path):
+    path = write(TOML, ('directory = "state"', 'directory = "~nobody-of-that-name/state"'))
+    assert "state.directory" in faults(path, {})
+    environ = {"REACTOR_MONGO__URI_FILE": "~nobody-of-that-name/x", "REACTOR_STATE__DIRECTORY": "~nobody-of-that-name"}
+    found = faults(write(), environ)
+    assert "cannot be read" in found["mongo.uri"].problem
+    assert "no user" in found["state.directory"].problem
+    assert "state.directory" not in faults(write(), {"REACTOR_MONGO__URI_FILE": str(tmp_path)})
+    secret = write(TOML, ("[ethereum]\n", '[ethereum]\nkey_file = "~nobody-of-that-name/x"\nkey_passphrase_file = "a\\u0000b"\n'))
+    found = faults(secret)
+    assert "cannot be read" in found["ethereum.key_file"].problem
+    assert "NUL" in found["ethereum.key_passphrase_file"].problem
+    found = faults(Path("a\0b"))
+    assert "cannot be read" in found["REACTOR_CONFIG"].problem
+
+
+def test_lists_without_end_in_the_environment_are_a_fault(write):
+    found = faults(write(), {"REACTOR_ETHEREUM__CHAIN_ID": "[" * 5000, "REACTOR_POCKET__RPC_URLS": "[" * 5000})
+    assert set(found) == {"ethereum.chain_id", "pocket.rpc_urls"}
 
 
 def test_a_file_that_cannot_be_read_hides_no_fault_of_the_environment(tmp_path):

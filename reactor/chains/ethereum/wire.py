@@ -11,7 +11,8 @@ from reactor.chains.ethereum.types import Head
 
 __all__ = ["TooMuch", "address", "error_of", "flag", "hash32", "header", "own_address", "own_hash", "quantity", "text_of"]
 
-_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}", re.ASCII)
+_QUANTITY = re.compile(r"0x0*[0-9a-fA-F]{1,16}", re.ASCII)
+_LARGEST = 2**63 - 1
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 
@@ -35,11 +36,14 @@ class TooMuch(RpcRefused):
 
 
 def quantity(fields: Mapping[str, Any], name: str) -> int:
-    """A `0x` quantity of at most 32 bytes. Raises MalformedAnswer naming the field."""
+    """A `0x` quantity up to 2^63 - 1: numbers of blocks and logs, seconds, a chain id. Raises MalformedAnswer naming the field.
+
+    A larger one is no such thing, and would only fail where it is stored.
+    """
     value = fields.get(name)
-    if not isinstance(value, str) or _QUANTITY.fullmatch(value) is None:
-        raise MalformedAnswer(f"{name}: expected a 0x quantity, got {_shown(value)}")
-    return int(value, 16)
+    if not isinstance(value, str) or _QUANTITY.fullmatch(value) is None or (number := int(value, 16)) > _LARGEST:
+        raise MalformedAnswer(f"{name}: expected a 0x quantity below 2^63, got {_shown(value)}")
+    return number
 
 
 def hash32(fields: Mapping[str, Any], name: str) -> str:
@@ -111,7 +115,9 @@ def error_of(error: object, endpoint: str, method: str) -> ChainError:
             reason, code=code, data=data if isinstance(data, str) else None, final=True, endpoint=endpoint, method=method
         )
     if _THROTTLED.search(reason):
-        return RpcUnavailable(reason, endpoint=endpoint, method=method)
+        throttled = RpcUnavailable(reason, endpoint=endpoint, method=method)
+        throttled.throttled = True
+        return throttled
     if code == -39001 or _UNKNOWN_BLOCK.search(reason):
         return NotFound(reason, endpoint=endpoint, method=method)
     if method == "eth_getLogs" and (code == -32005 or _TOO_MUCH.search(reason)):

@@ -22,6 +22,8 @@ _TRANSIENT: Final = frozenset({408, 425, 429})
 _HASH: Final = re.compile(r"[0-9a-fA-F]{64}")
 _ADDRESS: Final = re.compile(r"[0-9a-fA-F]*")
 _SNIPPET: Final = 300
+_LARGEST: Final = (1 << 63) - 1
+"""Heights, places, codes and balances of this chain are int64. A larger number would only fail where it is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +115,14 @@ def member(asked: Asked, value: Any, path: str) -> Any:  # noqa: ANN401 - JSON
 
 
 def integer(asked: Asked, value: Any, path: str, *, text: bool = False) -> int:  # noqa: ANN401 - JSON
-    """A non-negative integer at a path: a JSON number, or a decimal string when `text`."""
+    """A non-negative int64 at a path: a JSON number, or a decimal string when `text`."""
     found = member(asked, value, path)
     if text and isinstance(found, str) and found.isascii() and found.isdigit() and len(found) <= 20:
-        return int(found)
+        found = int(found)
     if isinstance(found, float) and found.is_integer():
         found = int(found)  # numbers pass through a double on the node's side
-    if isinstance(found, bool) or not isinstance(found, int) or found < 0:
-        raise asked.malformed(path, f"expected a non-negative integer, got {str(found)[:60]!r}")
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= _LARGEST:
+        raise asked.malformed(path, f"expected an integer from 0 to 2^63 - 1, got {str(found)[:60]!r}")
     return found
 
 
@@ -170,10 +172,14 @@ def parse_block(asked: Asked, value: Any) -> PocketBlock:  # noqa: ANN401 - JSON
         raise asked.malformed("block.header.time", f"not a time: {when[:60]!r}") from None
     if time.tzinfo is None:
         raise asked.malformed("block.header.time", "without a time zone")
+    try:
+        time = time.astimezone(UTC)
+    except OverflowError:  # an offset can lead out of the years that there are
+        raise asked.malformed("block.header.time", f"not a time: {when[:60]!r}") from None
     return PocketBlock(
         height=integer(asked, header, "height", text=True),
         hash=text_of(asked, value, hash_path, _HASH).lower(),
-        time=time.astimezone(UTC),
+        time=time,
         chain_id=text_of(asked, header, "chain_id"),
         endpoint=asked.endpoint,
     )

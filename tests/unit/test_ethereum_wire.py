@@ -1,0 +1,99 @@
+"""Values of JSON-RPC: each kind at its edges, and an error that names the field."""
+
+import pytest
+
+from reactor.chains.errors import MalformedAnswer, NotFound, RpcRefused, RpcUnavailable
+from reactor.chains.ethereum import wire
+
+pytestmark = pytest.mark.unit
+
+HASH, ADDRESS = "0x" + "Ab" * 32, "0x" + "Cd" * 20
+HEADER = {"number": "0x64", "hash": HASH, "parentHash": "0x" + "cd" * 32, "timestamp": "0x5"}
+
+
+@pytest.mark.parametrize(("text", "number"), [("0x0", 0), ("0xFf", 255), ("0x" + "0" * 60 + "1", 1), (hex(2**63 - 1), 2**63 - 1)])
+def test_quantities(text: str, number: int) -> None:
+    assert wire.quantity({"x": text}, "x") == number
+
+
+@pytest.mark.parametrize("value", [None, 5, "", "0x", "5", "0xg", "0x1 ", hex(2**63), "0x" + "f" * 64, "0x\u0661", True])
+def test_what_is_no_quantity_or_larger_than_any_height_is_malformed(value: object) -> None:
+    with pytest.raises(MalformedAnswer, match=r"x: expected a 0x quantity below 2\^63"):
+        wire.quantity({"x": value}, "x")
+
+
+def test_hashes_and_addresses_come_out_in_lower_case() -> None:
+    assert wire.hash32({"x": HASH}, "x") == wire.own_hash(HASH, "x") == HASH.lower()
+    assert wire.address({"x": ADDRESS}, "x") == wire.own_address(ADDRESS, "x") == ADDRESS.lower()
+
+
+@pytest.mark.parametrize("value", [None, 5, HASH[:-1], HASH + "0", HASH[2:], ADDRESS[:-1], ADDRESS + "0", ADDRESS + "\n"])
+def test_what_is_none_is_named(value: object) -> None:
+    for read in (wire.hash32, wire.address):
+        with pytest.raises(MalformedAnswer, match="x: expected 0x and"):
+            read({"x": value}, "x")
+    for own in (wire.own_hash, wire.own_address):
+        with pytest.raises(ValueError, match="x: expected 0x and"):
+            own(value, "x")  # type: ignore[arg-type]
+
+
+def test_flags() -> None:
+    assert wire.flag({"x": True}, "x")
+    assert not wire.flag({"x": False}, "x")
+    assert not wire.flag({}, "x")
+    for value in (None, 0, "true"):
+        with pytest.raises(MalformedAnswer, match="x: expected true or false"):
+            wire.flag({"x": value}, "x")
+
+
+def test_headers() -> None:
+    head = wire.header(HEADER)
+    assert (head.number, head.hash, head.parent_hash, head.time) == (100, HASH.lower(), "0x" + "cd" * 32, 5)
+    with pytest.raises(NotFound, match="no such block"):
+        wire.header(None)
+    with pytest.raises(MalformedAnswer, match="block: expected an object"):
+        wire.header([])
+    for name in HEADER:
+        with pytest.raises(MalformedAnswer, match=f"^{name}: "):
+            wire.header({**HEADER, name: "?"})
+
+
+@pytest.mark.parametrize(
+    ("error", "method", "kind", "reason"),
+    [
+        ({"code": 3, "message": "execution reverted", "data": "0x08c379a0"}, "eth_call", RpcRefused, "execution reverted"),
+        ({"code": -32000, "message": "VM Exception: revert"}, "eth_call", RpcRefused, "revert"),
+        ({"code": 3, "message": "execution reverted"}, "eth_getLogs", RpcRefused, "reverted"),
+        ({"code": -32005, "message": "daily request count exceeded"}, "eth_getLogs", RpcUnavailable, "request count"),
+        ({"code": 429, "message": "Too Many Requests"}, "eth_call", RpcUnavailable, "Too Many"),
+        ({"code": -39001, "message": "?"}, "eth_getBlockByNumber", NotFound, "?"),
+        ({"code": -32000, "message": "header not found"}, "eth_call", NotFound, "header not found"),
+        ({"code": -32005, "message": "?"}, "eth_getLogs", wire.TooMuch, "?"),
+        ({"code": -32602, "message": "block range is too wide"}, "eth_getLogs", wire.TooMuch, "too wide"),
+        ({"code": -32602, "message": "block range is too wide"}, "eth_call", RpcRefused, "too wide"),
+        ({"code": "5", "message": "  "}, "eth_call", RpcRefused, "error {"),
+        ("gone", "eth_call", RpcRefused, "error 'gone'"),
+    ],
+)
+def test_error_objects(error: object, method: str, kind: type[Exception], reason: str) -> None:
+    found = wire.error_of(error, "http://user:secret@host:8545/key", method)
+    assert type(found) is kind
+    assert reason in found.reason
+    assert (found.endpoint, found.method) == ("http://host:8545", method)
+    assert "secret" not in str(found)
+
+
+def test_a_revert_is_final_and_keeps_its_data() -> None:
+    found = wire.error_of({"code": 3, "message": "execution reverted", "data": "0x08c379a0"}, "http://h", "eth_call")
+    assert isinstance(found, RpcRefused)
+    assert (found.final, found.code, found.data) == (True, 3, "0x08c379a0")
+    other = wire.error_of({"code": 7, "message": "no", "data": {"x": 1}}, "http://h", "eth_call")
+    assert isinstance(other, RpcRefused)
+    assert (other.final, other.code, other.data) == (False, 7, None)
+    told = wire.error_of({"code": 3, "message": "execution reverted", "data": 5}, "http://h", "eth_call")
+    assert isinstance(told, RpcRefused)
+    assert told.data is None
+
+
+def test_what_a_node_sent_is_shown_short() -> None:
+    assert wire.text_of("x" * 500) == repr("x" * 500)[:80]
