@@ -33,7 +33,7 @@ from tests.chaos import kinds
 from tests.chaos.ethereum_node import DROPPED_BLOCKS
 from tests.chaos.kinds import ALL, AnyFault, OnValidator
 from tests.chaos.reorganise import reorganise, rollback
-from tests.chaos.truth import signature_counts
+from tests.chaos.truth import signature_counts, waits
 from tests.chaos.world import World
 
 _AGAIN_SECONDS: Final = 1.0
@@ -226,6 +226,8 @@ class Storms:
                 raise AssertionError(f"{', '.join(free)} did not stop signing ({fault.reason}) in {_HELD_SECONDS:g} s")
             await asyncio.sleep(_AGAIN_SECONDS)
         self.say(f"  all of {len(chosen)} hold: {fault.reason}")
+        # Somebody has to ask, or that nobody signs shows nothing.
+        await net.wait_until(lambda: waits(net), seconds=_HELD_SECONDS, what="a confirmed request that waits")
         before = await signature_counts(net, [one.address for one in chosen], [one.public_key for one in chosen])
         await asyncio.sleep(fault.watch)
         after = await signature_counts(net, [one.address for one in chosen], [one.public_key for one in chosen])
@@ -233,7 +235,7 @@ class Storms:
             raise AssertionError(f"signatures were made while all held: {before} became {after}")
         for one in chosen:
             for scope in sorted({hold["scope"] for hold in holding[one.name]}):
-                await operator(one, "release", scope, "--why", "the chaos run goes on")
+                await operator(one, "release", scope, "--why", "the chaos run goes on", "--apply")
         self.say(f"  nobody signed in {fault.watch:g} s; released")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -21,6 +21,7 @@ from tests.e2e.bridge_truth import heartbeats
 _LEVEL_SECONDS = 180.0
 
 Say = Callable[[str], None]
+Then = Callable[[World, People], Awaitable[None]]
 
 
 class InvariantError(AssertionError):
@@ -38,8 +39,11 @@ class Outcome:
     seconds: float = 0.0
 
 
-async def run(name: str, manifest: Manifest, seed: int, directory: Path, say: Say = print) -> Outcome:
-    """Play a manifest. Raises `InvariantError`, or what could not be carried out, always with the way to replay it."""
+async def run(name: str, manifest: Manifest, seed: int, directory: Path, say: Say = print, then: Then | None = None) -> Outcome:
+    """Play a manifest. Raises `InvariantError`, or what could not be carried out, always with the way to replay it.
+
+    `then` is done at the end, when all was found right and no validator runs any more.
+    """
     began = time.monotonic()
 
     def told(text: str) -> None:
@@ -57,6 +61,8 @@ async def run(name: str, manifest: Manifest, seed: int, directory: Path, say: Sa
             people = People(world.net, Random(f"{seed} people"), manifest.requests, told)
             await _live_through(world, people, Storms(world, Random(f"{seed} faults"), told), timeline, told)
             await _check(world, people, told, outcome)
+            if then is not None:
+                await then(world, people)
     except BaseExceptionGroup as group:
         raise InvariantError(f"{_first(group)!s}\n{replay}") from group
     except (AssertionError, StuckError, TimeoutError) as error:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
 
 from infra.localnet.deploy import wrapped_pocket
 from infra.localnet.network import Localnet
@@ -146,13 +144,6 @@ async def waits_without_reason(net: Localnet) -> list[str]:
     return wrong
 
 
-def age(heart: Mapping[str, Any]) -> float:
-    """Seconds since a heartbeat, by its own clock."""
-    at = heart["updated_at"]
-    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    return (datetime.now(UTC) - at).total_seconds()
-
-
 async def unjustified(net: Localnet) -> list[str]:
     """Signatures and objections in the validators' own journals that the chains do not justify. The validators must be down."""
     journals = [Journal.open(one.state, net.bridge) for one in net.validators]
@@ -172,3 +163,8 @@ async def signature_counts(net: Localnet, addresses: list[str], public_keys: lis
         async for row in net.store.collection(role).find():
             counts[role.value] += sum(signer in mine for signer in row.get("signers") or [])
     return counts
+
+
+async def waits(net: Localnet) -> bool:
+    """Whether a confirmed document is there that nobody signs."""
+    return any([await net.store.collection(role).count_documents({"status": Status.CONFIRMED.value}) for role in REQUESTS])
