@@ -25,6 +25,9 @@ __all__ = ["Doubt", "Endpoint", "Endpoints", "Retries"]
 
 T = TypeVar("T")
 
+_CLOSED_LIMIT = 10.0
+"""Seconds for which an endpoint that did not say for how long is left alone at most: it may be the only one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Retries:
@@ -246,7 +249,8 @@ class Endpoints:
         endpoint.down_until = self.now() + max(seconds, min(wait, self._retries.cool_down_limit))
         if error.throttled:
             # Its own wish, else the cool-down: whoever is asked too much is not asked at all.
-            endpoint.closed_until = self.now() + error.retry_after if error.retry_after is not None else endpoint.down_until
+            wish = min(wait, _CLOSED_LIMIT) if error.retry_after is None else error.retry_after
+            endpoint.closed_until = self.now() + wish
         if endpoint.failures == 1:
             level = "ERROR" if error.means is Means.WRONG else "WARNING"
             logger.log(level, "{} stands back: {}", endpoint.name, error)

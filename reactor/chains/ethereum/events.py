@@ -137,7 +137,7 @@ class ContractEvents:
             f"the receipt of {wanted}",
             "receipt",
             same=lambda one: one,
-            show=repr,
+            show=_outcome,
             answers=(NotFound,),
             accuse="shows another receipt",
         )
@@ -209,6 +209,11 @@ class ContractEvents:
             )
             times[block_hash] = header.time
         return times
+
+
+def _outcome(receipt: ReceiptEvents) -> str:
+    what = "succeeded" if receipt.succeeded else "failed"
+    return f"{what} in block {receipt.block_number} with {len(receipt.burns)} burns and {len(receipt.minted)} mints"
 
 
 def _check_range(from_block: int, to_block: int) -> None:
