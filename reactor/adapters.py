@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from bson import ObjectId
+from loguru import logger
 
 from reactor.chains.cache import SharedReads
 from reactor.chains.errors import NotFound
@@ -100,6 +101,10 @@ class BatchedRequests:
         cannot be read (too large, broken), or it does not say plainly which event it stands for (the key in a list).
         """
         report = await insert_missing(self._store, collection, documents)
+        if report.inserted:
+            logger.warning(
+                "{} document(s) of {} were missing from the database: inserted", len(report.inserted), collection.value
+            )
         placed = {one: one for one in (*report.inserted, *report.present)}
         if not report.occupied:
             return placed

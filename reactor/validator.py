@@ -71,6 +71,7 @@ from reactor.store.insert import insert_missing
 from reactor.store.oplog import OplogWatch
 from reactor.store.reading import open_ids, open_page
 from reactor.store.updates import QUIET
+from reactor.store.watch import SchemaWatch
 from scanners.ethereum import WatchedEthereum
 from scanners.loop import ChainScanner, Watched
 from scanners.pocket import WatchedPocket
@@ -212,7 +213,7 @@ class Validator:
             ethereum=EthereumNode(self.chains.ethereum, members, self._content(EventKind.BURN)),
             pocket=PocketNode(self.chains.pocket, self.bridge.vault, self._content(EventKind.DEPOSIT)),
             heads=ChainHeads(self.heads, self.settings.pocket.confirmations, finality),
-            turns=Turns(self.me.address, peers.up, monotonic),
+            turns=Turns(self.me.address, peers.up, monotonic, members),
             now=lambda: datetime.now(UTC),
             identity_clash=lambda: self.hearts.clash,
             missed=peers.missed,
@@ -227,6 +228,7 @@ class Validator:
         }
         self.reconciler = Reconciler(self.context, requests.insert_missing)
         self.oplog = OplogWatch(store)
+        self.schema = SchemaWatch(store)
         self.hearts = Hearts(self.context, self._instance(pocket_address), self._pulse, peers)
         self.reactor = self._reactor()
         self._add_scanners()
@@ -262,6 +264,7 @@ class Validator:
         for role, handler in self.handlers.items():
             reactor.subscribe(names[role], _handling(handler), partial(self._open, role))
         feed.changes(names[Collection.HEARTBEAT]).subscribe(self._heartbeat_rang)
+        feed.notices.subscribe(lambda _: self.schema.alarm())
         return reactor
 
     async def _open(self, role: Collection) -> AsyncIterator[ObjectId]:
@@ -342,12 +345,19 @@ class Validator:
         """Explain outflows and mints whenever the ledger changed, and now and then."""
         while not stop.is_set():
             self._ledger_changed.clear()
+            self._take_retries()
             try:
                 await self.books.check()
                 await self._ring_if_members_changed()
             except (ChainError, PocketRpcError, PyMongoError) as error:
                 logger.warning("the books wait for a node: {}", error)
             await _either(stop, self._ledger_changed, _BOOKS_SECONDS)
+
+    def _take_retries(self) -> None:
+        """What an operator wants taken up again is looked at now: as in a sweep, and also where it is backed off."""
+        for role, document_id in self.ledger.take_retries():
+            for cause in (Cause.SWEEP, Cause.TIMER):
+                self.reactor.ring(self.store.names[Collection(role)], ObjectId(document_id), cause)
 
     async def _ring_if_members_changed(self) -> None:
         """With another threshold or other members, signed mints may no longer pass: each is looked at again, once."""
@@ -382,8 +392,9 @@ class Validator:
             async with asyncio.timeout(_HEARTBEAT_TIMEOUT):
                 await self.hearts.compare()
                 await self._look_at_oplog()
+                await self.schema.look()
         except Exception as error:  # noqa: BLE001 - Mongo or a node may be away; what was found before stands
-            logger.warning("the others' identity or the oplog was not looked at: {!r}", error)
+            logger.warning("the others' identities, the oplog or the indexes were not looked at: {!r}", error)
 
     async def _listen(self) -> None:
         """The heartbeats that claim to be of a validator, and first of all those whose places are known."""
@@ -456,7 +467,7 @@ class Validator:
         problems = [f"{row.key.collection} {row.key.id}: {row.error}" for row in stuck]
         if age is not None and age > _STALE_STREAM_SECONDS:
             problems.append(f"the change stream is {age:.0f} s behind")
-        problems += self.oplog.problems
+        problems += [*self.oplog.problems, *self.schema.problems]
         problems += self.endpoints.problems
         problems += [f"no head of {chain} yet" for chain in ("pocket", "ethereum") if not self.heads.newest(chain)]
         return Pulse(

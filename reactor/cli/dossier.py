@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
+from pydantic import BaseModel
 
 from reactor.chains.ethereum.eip712 import Domain, mint_digest, recover_signer
 from reactor.chains.pocket import ReturnTx, return_entropy, verify_share
@@ -220,9 +221,9 @@ def _ledger(
     source, final = event
     fields = burn_chain_fields(known.bridge, source) if isinstance(source, Burn) else deposit_chain_fields(known.bridge, source)
     differs = {
-        name: {"document": getattr(document, name, None), "ledger": value}
+        name: {"document": _said(document, name), "ledger": value}
         for name, value in fields.items()
-        if isinstance(value, str) and getattr(document, name, None) != value
+        if name in document.malformed or _said(document, name) != value
     }
     return {
         "seen": True,
@@ -234,6 +235,12 @@ def _ledger(
         "differs": differs,
         "completion": _completion(known.ledger, collection, document, source),
     }
+
+
+def _said(document: AnyRequest, name: str) -> object:
+    """What the document says, as it lies in Mongo."""
+    stands = getattr(document, name, None)
+    return stands.model_dump() if isinstance(stands, BaseModel) else stands
 
 
 def _outcome(bridge: Bridge, source: Deposit | Burn) -> str:

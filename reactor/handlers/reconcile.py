@@ -15,6 +15,7 @@ from reactor.documents.build import burn_document, deposit_document
 from reactor.documents.events import Burn, Deposit
 from reactor.documents.statuses import Collection
 from reactor.handlers.context import Context
+from reactor.handlers.sources import removed
 from reactor.state.ledger import Seen
 from reactor.state.rows import EventKind
 
@@ -58,9 +59,10 @@ class Reconciler:
         """What is inserted again rings by itself."""
         page = self._context.ledger.settled(kind, PAGE, self._last_looked_for.get(collection))
         self._last_looked_for[collection] = page[-1] if len(page) == PAGE else None
-        documents = [fresh for seen in page if (fresh := self._document(collection, seen.event)) is not None]
-        if documents and not self._context.me.observes:
-            await self._insert_missing(collection, documents)
+        fresh = [one for seen in page if (one := self._document(collection, seen.event)) is not None]
+        if fresh and not self._context.me.observes:
+            # What was settled was there.
+            await self._insert_missing(collection, [removed(self._context, one) for one in fresh])
 
     def _document(self, collection: Collection, event: object) -> dict[str, Any] | None:
         bridge, now = self._context.bridge, self._context.now()

@@ -20,7 +20,7 @@ from reactor.handlers.claims import TURN_SECONDS, Remembered
 from reactor.handlers.context import Context
 from reactor.handlers.display import Label, show, turn_at
 from reactor.handlers.plan import Plan
-from reactor.handlers.sources import Origin
+from reactor.handlers.sources import Origin, removed
 from reactor.keys.signer import Signer
 from reactor.state.holds import event_scope
 from reactor.state.journal import JournalEntry
@@ -151,7 +151,11 @@ class RequestHandler(ABC, Generic[D, F]):
         if origin.document is None or origin.elsewhere or self.context.me.observes:
             return Rest(finished=False)
         logger.warning("{} {} is missing from the database: inserted again", self.collection.value, origin.key)
-        await self.context.requests.insert(self.collection, origin.document)
+        # One that this process has read before was removed. Else it may never have been there: Mongo was away, say.
+        was_there = self.labels.get(document_id) is not None
+        await self.context.requests.insert(
+            self.collection, removed(self.context, origin.document) if was_there else origin.document
+        )
         return Wait(WaitReason.LOST_RACE, wake=Wake(after=_AFTER_WRITE))
 
     def _settle(self, origin: Origin, result: Result | None, document_id: ObjectId) -> None:

@@ -1,6 +1,7 @@
 """Which event a document stands for, in the own ledger: found by what the document says, or by its own `_id`."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -132,6 +133,13 @@ def home_of(bridge: Bridge, event: Event) -> Collection | None:
         case Deposit():
             return deposit_collection(classify_deposit(bridge, event))
     return None
+
+
+def removed(context: Context, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The fresh document in the place of one that was there: whoever reads it later sees that somebody removed it."""
+    reason = "inserted again: it was removed from the database"
+    entry = {"status": document["status"], "at": context.now(), "by": context.me.address, "reason": reason}
+    return {**document, "history": [entry]}
 
 
 def _request_event(seen: Seen[Any] | None) -> Seen[Any] | None:
