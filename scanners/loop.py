@@ -28,6 +28,9 @@ from reactor.state.windows import WindowResult
 PROGRESS_BLOCKS: Final = 1000
 """How many blocks of catching up pass between two lines of progress in the log."""
 
+RESCAN_WINDOWS: Final = 10
+"""How many windows are read again for an operator between two looks at the head."""
+
 Insert = Callable[[Collection, Sequence[Mapping[str, Any]]], Awaitable[object]]
 Clock = Callable[[], Any]
 
@@ -122,6 +125,7 @@ class ChainScanner:
                 complete = await self.scan(view)
                 self._newest = view if complete else None
                 yield view.head
+            await self.rescan(view)
             await asyncio.sleep(self._interval)
 
     async def scan(self, view: View) -> bool:
@@ -143,6 +147,26 @@ class ChainScanner:
                 logger.info("{}: read up to {} of {}", self._watched.name, reading.last, view.head)
                 began = first
         return True
+
+    async def rescan(self, view: View) -> None:
+        """Read again what an operator asked for, some windows at a time, so that new heads are not kept waiting.
+
+        Only what was read before: the cursors stay where they are, for nonces rest on them. What is not in the database any more
+        is inserted again.
+        """
+        for _ in range(RESCAN_WINDOWS):
+            wish = self._ledger.next_rescan(self._watched.name)
+            if wish is None:
+                return
+            reading = await self._watched.read(wish.next, wish.last, view.final)
+            if reading.last < wish.next:
+                return
+            for kind in self._watched.kinds:
+                await self._insert_missing(reading.events[kind])
+            await self._record(wish.next, reading, view.final)
+            self._ledger.rescanned(wish, reading.last)
+            found = sum(len(events) for events in reading.events.values())
+            logger.info("{}: blocks {} to {} read again, {} events", self._watched.name, wish.next, reading.last, found)
 
     def _first(self) -> int:
         cursors = [self._ledger.cursor(kind) for kind in self._watched.kinds]
@@ -201,14 +225,17 @@ class ChainScanner:
         return held
 
     async def _publish(self, result: WindowResult) -> None:
+        await self._insert_missing((*result.new, *result.changed))
+        self._ring(result)
+
+    async def _insert_missing(self, events: Sequence[Event]) -> None:
         documents: dict[Collection, list[Mapping[str, Any]]] = {}
-        for event in (*result.new, *result.changed):
+        for event in events:
             collection, document = document_of(self._bridge, event, self._now())
             documents.setdefault(collection, []).append(document)
         if not self._observe:
             for collection, rows in documents.items():
                 await self._insert_all(collection, rows)
-        self._ring(result)
 
     async def _insert_all(self, collection: Collection, rows: Sequence[Mapping[str, Any]]) -> None:
         try:

@@ -1,9 +1,10 @@
 """Books: every vault outflow has a burn or a bad deposit behind it, every `Minted` a deposit, on the own chains (trust rule 6).
 
 Unexplained means that both own scanners are final past it and no source is found. Then this validator signs nothing more until
-its operator has looked and released it.
+its operator has looked and released it. The same where the sums say that more is out than in.
 """
 
+import asyncio
 from typing import Final
 
 from loguru import logger
@@ -14,6 +15,7 @@ from reactor.documents.reasons import HoldReason
 from reactor.flows.payments import surplus
 from reactor.handlers.context import Context
 from reactor.handlers.nonces import base_nonce
+from reactor.handlers.totals import Totals
 from reactor.state.holds import SIGNING, recipient_scope
 from reactor.state.ledger import Seen
 from reactor.state.rows import EventKind
@@ -21,6 +23,7 @@ from reactor.state.rows import EventKind
 PAGE: Final = 200
 """Events looked at in one round: the rest comes with the next head."""
 
+_OVERDRAWN: Final = HoldReason.BOOKS_OVERDRAWN.value
 _BASIS: Final = 10_000
 _HIGHEST_FEE: Final = 300
 """WrappedPocket's MAX_FEE_BASIS: with the token's fee on, `Minted` carries the amount less at most three percent."""
@@ -31,15 +34,47 @@ class Books:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._totals = Totals()
+        self._known: dict[str, int] = {}
 
     async def check(self) -> None:
-        """One round over what is not explained yet."""
+        """One round: the sums, then what is not explained yet."""
+        await self._balance()
         for seen in self._context.ledger.unexplained(EventKind.RETURNED, PAGE):
             if isinstance(seen.event, Returned):
                 self._returned(seen.event, seen.key)
         for seen in self._context.ledger.unexplained(EventKind.MINTED, PAGE):
             if isinstance(seen.event, Minted):
                 await self._minted(seen.event, seen.key)
+
+    async def _balance(self) -> None:
+        """SECURITY: never more out than in, whatever each single outflow was explained with."""
+        context, until = self._context, self._read_until()
+        if until is None:
+            return
+        for _ in self._totals.catch_up(context.ledger, context.bridge, until):
+            await asyncio.sleep(0)
+        sums = self._totals.sums
+        if over := sums.mints_over:
+            self._overdrawn("mint", over, f"{sums.minted} upokt were minted, {sums.to_mint} deposited to be minted")
+        if over := sums.payouts_over:
+            out, due = sums.returned + sums.refunded, sums.burned + sums.to_refund
+            self._overdrawn("payout", over, f"{out} upokt left the vault, {due} were burned or are to be refunded")
+
+    def _overdrawn(self, way: str, over: int, detail: str) -> None:
+        """What an operator released stays released until more is missing than then. What is in flight lessens it for a while."""
+        if way not in self._known:
+            held = [one.subject.split(":") for one in self._context.journal.hold_history() if one.reason == _OVERDRAWN]
+            self._known[way] = max((int(amount) for name, amount in held if name == way), default=0)
+        if over > self._known[way]:
+            self._known[way] = over
+            self._hold(SIGNING, HoldReason.BOOKS_OVERDRAWN, f"more is out than in: {detail}", f"{way}:{over}")
+
+    def _read_until(self) -> int | None:
+        """The moment up to which all own scanners know every source; None while one has read nothing."""
+        cursors = [self._context.ledger.cursor(kind) for kind in (EventKind.DEPOSIT, EventKind.BURN)]
+        times = [cursor.time for cursor in cursors if cursor is not None and cursor.time is not None]
+        return min(times) if len(times) == len(cursors) else None
 
     def _returned(self, returned: Returned, key: str) -> None:
         claims = self._claims(returned)
@@ -87,11 +122,8 @@ class Books:
 
     def _past(self, time: int) -> bool:
         """Whether all own scanners are final past this moment: a source that comes before its effect would be known."""
-        for kind in (EventKind.DEPOSIT, EventKind.BURN):
-            cursor = self._context.ledger.cursor(kind)
-            if cursor is None or cursor.time is None or cursor.time <= time:
-                return False
-        return True
+        until = self._read_until()
+        return until is not None and until > time
 
     def _hold(self, scope: str, reason: HoldReason, detail: str, subject: str) -> None:
         logger.error("{} is held, {}: {}. Release it once it is explained: reactor release", scope, reason.value, detail)

@@ -19,6 +19,7 @@ from reactor.state.database import Database, Row
 from reactor.state.ledger_file import open_ledger_file
 from reactor.state.rows import EventKind, decode, encode, memo_bytes
 from reactor.state.windows import Cursor, Window, WindowResult, write_window
+from reactor.state.wishes import Wishes
 
 E = TypeVar("E", bound=Event)
 E_co = TypeVar("E_co", bound=Event, covariant=True)
@@ -38,8 +39,11 @@ _MOST_MARKS = 256
 _MOST_BASES = 65_536
 
 
-class Ledger:
-    """The open ledger of one validator for one bridge. Only one process has it open for writing, as this class."""
+class Ledger(Wishes):
+    """The open ledger of one validator for one bridge. Only one process has it open for writing, as this class.
+
+    What an operator asks of it (`Wishes`) comes from another.
+    """
 
     def __init__(self, database: Database, bridge: Bridge) -> None:
         self._db = database
@@ -47,6 +51,8 @@ class Ledger:
         self._marks: dict[str, int] = {}
         self._cursors: dict[EventKind, Cursor | None] = {}
         self._bases: dict[str, int] = {}
+        self.inserts_behind = 0
+        """How many windows held events, unknown before, below what was read for good."""
 
     @classmethod
     def open(cls, directory: Path, bridge: Bridge) -> Self:
@@ -82,7 +88,11 @@ class Ledger:
         self._cursors.pop(kind, None)
         with self._db.transaction() as connection:
             row = connection.execute("SELECT height, hash, time FROM cursors WHERE kind = ?", (kind.value,)).fetchone()
-            return write_window(connection, self._bridge, window, Cursor(*row) if row else None)
+            before = Cursor(*row) if row else None
+            result = write_window(connection, self._bridge, window, before)
+        if before is not None and any(event.height <= before.height for event in (*result.new, *result.changed)):
+            self.inserts_behind += 1
+        return result
 
     def rewind(self, kinds: Sequence[EventKind], to: BlockRef | None) -> None:
         """Forget that anything of these kinds above block `to` (None: at all) was final, and that it was read.
@@ -249,6 +259,16 @@ class Ledger:
         )
         return [_seen(row) for row in rows]
 
+    def settled_from(self, kind: EventKind, height: int, limit: int) -> list[Seen[Event]]:
+        """The first settled deposits or burns at or above a height."""
+        self._write_marks()
+        rows = self._db.read(
+            "SELECT kind, body, final, key FROM events WHERE settled = 1 AND kind = ? AND height >= ?"
+            " ORDER BY height, position LIMIT ?",
+            (kind.value, height, limit),
+        )
+        return [_seen(row) for row in rows]
+
     def unsettled_counts(self) -> dict[EventKind, int]:
         """How many events are not settled, by kind."""
         self._write_marks()
@@ -263,6 +283,16 @@ class Ledger:
     def unexplained(self, kind: EventKind, limit: int, after: Seen[Event] | None = None) -> list[Seen[Event]]:
         """A page of final `returned` or `minted` events for which no source was named yet, by (height, key)."""
         return self._page("explained = 0 AND final = 1", kind, limit, after)
+
+    def final_page(self, kind: EventKind, limit: int, after: Seen[Event] | None = None) -> list[Seen[Event]]:
+        """A page of final events up to the cursor, by (height, key); `after`: the last of the page before."""
+        cursor = self.cursor(kind)
+        return self._page(f"final = 1 AND height <= {cursor.height if cursor else 0}", kind, limit, after)
+
+    def not_final(self, kind: EventKind) -> list[Seen[Event]]:
+        """All events above the final height that the last scans showed."""
+        rows = self._db.read("SELECT kind, body, final, key FROM events WHERE final = 0 AND kind = ?", (kind.value,))
+        return [_seen(row) for row in rows]
 
     def explain(self, key: str) -> None:
         """This vault outflow or mint has its source: it is not asked about again."""

@@ -11,6 +11,7 @@ from reactor.documents.events import Deposit
 from reactor.state.database import Database, meta_of, require_schema
 from reactor.state.problems import StateProblem
 from reactor.state.rows import EventKind, decode, mint_recipient, request_id
+from reactor.state.wishes import WISH_TABLES
 
 LEDGER_FILE = "ledger.sqlite"
 LEDGER_SCHEMA = 1
@@ -36,8 +37,9 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS base_nonces (recipient TEXT PRIMARY KEY, nonce TEXT NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS repairs (document TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS stream (id INTEGER PRIMARY KEY CHECK (id = 1), token BLOB NOT NULL) STRICT",
+    *WISH_TABLES,
 )
-_READ_FROM_CHAINS = ("events", "cursors", "base_nonces", "repairs", "stream")
+_READ_FROM_CHAINS = ("events", "cursors", "base_nonces", "repairs", "stream", "retries", "rescans")
 
 
 def open_ledger_file(directory: Path, bridge: Bridge) -> Database:

@@ -1,0 +1,207 @@
+"""`retry|rescan`: have the running validator take documents up again, or read blocks again. Own state alone is asked and told."""
+
+# ruff: noqa: PLC0415 - what is heavy is imported by the command that needs it
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import contextmanager
+from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reactor.cli.audited import Act, ApplyOption, Matches, WhyOption, audit_first, dry, require_why
+from reactor.cli.common import EXIT_USAGE, ConfigOption, JsonOption, Problem, clean, print_json, read_settings, say
+from reactor.cli.local import read_ledger
+from reactor.cli.targets import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reactor.settings import Settings
+    from reactor.state.ledger import Ledger
+
+DISPUTED = "disputed"
+
+
+class Chain(StrEnum):
+    """Whose blocks."""
+
+    POCKET = "pocket"
+    ETHEREUM = "ethereum"
+
+
+RetryArgument = Annotated[
+    str, typer.Argument(help="A transaction hash, a document's _id, an event key, or `disputed` for all that wait as disputed.")
+]
+ChainOption = Annotated[Chain, typer.Option("--chain", help="pocket or ethereum.", show_default=False)]
+FromOption = Annotated[int, typer.Option("--from", min=1, help="The first block.", show_default=False)]
+ToOption = Annotated[int, typer.Option("--to", min=1, help="The last block, included.", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (retry, rescan):
+        app.command()(command)
+
+
+def retry(
+    target: RetryArgument,
+    why: WhyOption = "",
+    apply: ApplyOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take documents up again: disputed ones (their repairs count anew), failed and backed-off ones are looked at at once.
+
+    Dry without --apply. The running validator does it within seconds, else the next start; what it then decides, it decides as
+    ever, on its own chains.
+    """
+    require_why(why, apply=apply)
+    settings = read_settings(config)
+    with _ledger(settings) as ledger:
+        repaired = ledger.repaired()
+        if target.strip() == DISPUTED:
+            counters, evaluated = _disputed(repaired), len(repaired)
+        else:
+            keys = resolve(settings, target).events
+            if not keys:
+                raise Problem(f"{clean(target)} names no document", "give a hash, an _id, an event key, or `disputed`")
+            counters = [f"{role}:{key}" for key in keys for role in _roles(settings, key)]
+            evaluated = len(counters)
+        matches = Matches(evaluated, len(counters))
+        lines = [f"{one}: repaired {repaired[one]} times" if one in repaired else one for one in counters]
+        if _told_dry({"retry": counters}, lines, matches, f"retried {_count(len(counters))}", apply=apply, as_json=as_json):
+            return
+        if counters:
+            audit_first(settings, Act("retry", [target], why), matches)
+            ledger.ask_retry([_document(one) for one in counters], counters)
+            for one in counters:
+                ledger.unsettle(one.partition(":")[2])
+        if as_json:
+            print_json({"applied": True, "retry": counters, **asdict(matches)})
+            return
+        _print(lines, matches)
+        say(f"{_count(len(counters))} to be taken up again: by the running validator within seconds, else by the next start")
+
+
+def rescan(
+    chain: ChainOption,
+    first: FromOption,
+    last: ToOption,
+    why: WhyOption = "",
+    apply: ApplyOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Have the own scanners read blocks again that they read before. Dry without --apply.
+
+    It only adds: events that an earlier scan missed, and documents that are gone. A final event that is now shown otherwise stops
+    signing, as ever. The position up to which the chain is read stays where it is, for nonces rest on it.
+    """
+    require_why(why, apply=apply)
+    settings = read_settings(config)
+    with _ledger(settings) as ledger:
+        _require_read(settings, ledger, chain, first, last)
+        known = {kind: count for kind, count in ledger.counts_between(first, last).items() if kind in _kinds(chain)}
+        total = sum(count for kind, count in ledger.counts().items() if kind in _kinds(chain))
+        matches = Matches(total, sum(known.values()))
+        lines = [f"{count} {kind} events are known in these blocks" for kind, count in sorted(known.items())]
+        asked = {"chain": chain.value, "from": str(first), "to": str(last)}
+        done = f"had {chain.value} blocks {first} to {last} read again"
+        if _told_dry({"rescan": asked, "known": known}, lines, matches, done, apply=apply, as_json=as_json):
+            return
+        audit_first(settings, Act("rescan", [f"--{name} {value}" for name, value in asked.items()], why), matches)
+        number = ledger.ask_rescan(chain.value, first, last)
+        if as_json:
+            print_json({"applied": True, "rescan": asked, "known": known, "number": number, **asdict(matches)})
+            return
+        _print(lines, matches)
+        say(f"{chain.value} blocks {first} to {last} will be read again: by the running validator, else by the next start")
+
+
+@contextmanager
+def _ledger(settings: Settings) -> Iterator[Ledger]:
+    ledger = read_ledger(settings)
+    if ledger is None:
+        raise Problem(
+            f"there is no ledger in {settings.state.directory}",
+            "give the command on the validator's own machine, with its configuration; without a ledger all is read anyway",
+        )
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def _disputed(repaired: dict[str, int]) -> list[str]:
+    from reactor.flows.common import MOST_REPAIRS
+
+    return sorted(one for one, count in repaired.items() if count >= MOST_REPAIRS)
+
+
+def _roles(settings: Settings, key: str) -> tuple[str, ...]:
+    """The collections in which an event's document may lie."""
+    from reactor.documents.statuses import Collection
+    from reactor.parts import bridge_of
+
+    burn = key.startswith(f"{bridge_of(settings).ethereum_scope}:")
+    roles = (Collection.BURN,) if burn else (Collection.MINT, Collection.INVALID_MINT)
+    return tuple(one.value for one in roles)
+
+
+def _document(counter: str) -> tuple[str, str]:
+    """Collection and `_id` of the document with this counter of repairs (`collection:event`)."""
+    from reactor.documents.keys import document_id
+    from reactor.documents.statuses import Collection
+
+    role, _, key = counter.partition(":")
+    return role, str(document_id(Collection(role), key))
+
+
+def _kinds(chain: Chain) -> frozenset[str]:
+    from reactor.state.rows import EventKind
+
+    return frozenset(kind.value for kind in EventKind if kind.chain == chain.value)
+
+
+def _require_read(settings: Settings, ledger: Ledger, chain: Chain, first: int, last: int) -> None:
+    """Raises Problem unless the blocks lie between the start block and what was read for good."""
+    from reactor.state.rows import EventKind
+
+    if first > last:
+        raise Problem(f"--from {first} lies above --to {last}", "give the lower block first", EXIT_USAGE)
+    start = settings.pocket.start_height if chain is Chain.POCKET else settings.ethereum.start_block
+    if first < start:
+        raise Problem(f"--from {first} lies below the bridge's start block", f"begin at {start}", EXIT_USAGE)
+    cursors = [ledger.cursor(kind) for kind in EventKind if kind.chain == chain.value]
+    read = min(0 if cursor is None else cursor.height for cursor in cursors)
+    if last > read:
+        raise Problem(
+            f"--to {last} lies above what was read for good, {read or 'nothing'}",
+            "blocks above are read anyway, again with each new head",
+            EXIT_USAGE,
+        )
+
+
+def _told_dry(would: dict[str, object], lines: Iterable[str], matches: Matches, done: str, *, apply: bool, as_json: bool) -> bool:
+    if apply:
+        return False
+    if as_json:
+        print_json({"applied": False, "would": would, **asdict(matches)})
+        return True
+    _print(lines, matches)
+    dry(done)
+    return True
+
+
+def _print(lines: Iterable[str], matches: Matches) -> None:
+    for line in lines:
+        say(clean(line))
+    say(f"{matches.evaluated} documents evaluated, {matches.matched} matched")
+
+
+def _count(documents: int) -> str:
+    return f"{documents} {'document' if documents == 1 else 'documents'}"

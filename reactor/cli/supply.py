@@ -1,0 +1,229 @@
+"""`supply`: the books of both sides by the own ledger, beside what the chains themselves say."""
+
+# ruff: noqa: PLC0415 - what is heavy is imported by the command that needs it
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from reactor.cli.changes import pokt
+from reactor.cli.common import EXIT_PROBLEM, ConfigOption, JsonOption, Problem, clean, print_json, read_settings, say, warn
+from reactor.cli.local import open_journal, read_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from reactor.handlers.totals import Sums
+    from reactor.settings import Settings
+
+_CHAIN_SECONDS: Final = 15.0
+_TOTAL_SUPPLY: Final = "0x18160ddd"
+"""The selector of ERC-20's `totalSupply()`."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(supply)
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Everything in upokt. `final`, `fresh`: what is final, and what was seen above it. None: that chain did not answer.
+
+    `in_flight`: returns that were submitted and are in no block yet, fees included. `vault`, `token`: the vault's balance and the
+    token's total supply as the chains say now. `read`: up to which block each kind was read for good.
+    """
+
+    final: Sums
+    fresh: Sums
+    in_flight: int
+    vault: int | None
+    token: int | None
+    read: dict[str, int]
+
+    @property
+    def before_vault(self) -> int | None:
+        """What the vault holds beyond all that the ledger saw: from before the start block, or sent otherwise."""
+        return None if self.vault is None else self.vault - self.final.locked - self.fresh.locked
+
+    @property
+    def before_token(self) -> int | None:
+        """The supply beyond all that the ledger saw: from before the start block, or the token's own fees."""
+        return None if self.token is None else self.token - self.final.outstanding - self.fresh.outstanding
+
+    @property
+    def surplus(self) -> int | None:
+        """What the vault holds beyond everything it owes: the supply, and all that is on its way to either side."""
+        if self.vault is None or self.token is None:
+            return None
+        owed = sum(one.to_be_minted + one.to_be_returned + one.to_be_refunded for one in (self.final, self.fresh))
+        return self.vault - self.token - owed
+
+
+def supply(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show what is locked, minted, in flight and returned, to the unit, and what the chains say of it.
+
+    By the own ledger, since the start blocks; 1 where more is out than in.
+    """
+    settings = read_settings(config)
+    accounts = _accounts(settings)
+    if as_json:
+        print_json(_plain(accounts))
+    else:
+        _print(accounts)
+    if accounts.final.mints_over or accounts.final.payouts_over:
+        raise typer.Exit(EXIT_PROBLEM)
+
+
+def _accounts(settings: Settings) -> Accounts:
+    from reactor.handlers.totals import Sums, Totals
+    from reactor.parts import bridge_of
+    from reactor.state.rows import EventKind
+
+    ledger = read_ledger(settings)
+    if ledger is None:
+        raise Problem(
+            f"there is no ledger in {settings.state.directory}",
+            "give the command on the validator's own machine, with its configuration",
+        )
+    bridge = bridge_of(settings)
+    try:
+        totals, fresh = Totals(), Sums()
+        for _ in totals.catch_up(ledger, bridge):
+            pass
+        cursors = {kind: ledger.cursor(kind) for kind in EventKind}
+        for kind in EventKind:
+            for seen in ledger.not_final(kind):
+                fresh.add(bridge, seen.event)
+    finally:
+        ledger.close()
+    journal = open_journal(settings)
+    try:
+        in_flight = journal.in_flight_total()
+    finally:
+        journal.close()
+    vault, token = asyncio.run(_chains(settings))
+    read = {kind.value: cursor.height if cursor else 0 for kind, cursor in cursors.items()}
+    return Accounts(totals.sums, fresh, in_flight, vault, token, read)
+
+
+async def _chains(settings: Settings) -> tuple[int | None, int | None]:
+    """The vault's balance and the token's total supply; none for a chain that does not answer."""
+    vault, token = await asyncio.gather(_answer("Pocket", _vault(settings)), _answer("Ethereum", _token(settings)))
+    return vault, token
+
+
+async def _answer(name: str, question: Awaitable[int]) -> int | None:
+    from reactor.chains.errors import ChainError
+    from reactor.chains.pocket import PocketRpcError
+
+    try:
+        async with asyncio.timeout(_CHAIN_SECONDS):
+            return await question
+    except (ChainError, PocketRpcError, TimeoutError, ValueError) as error:
+        warn(f"{name} does not answer ({clean(str(error), 300) or 'time-out'}): its own total is not known")
+        return None
+
+
+async def _vault(settings: Settings) -> int:
+    from reactor.parts import pocket_chain
+
+    async with pocket_chain(settings) as chain:
+        return await chain.balance(settings.pocket.vault_address)
+
+
+async def _token(settings: Settings) -> int:
+    from reactor.parts import ethereum_chain
+
+    async with ethereum_chain(settings) as chain:
+        return int(await chain.simulate(_TOTAL_SUPPLY, to=settings.ethereum.wrapped_pocket_address), 16)
+
+
+# ---------------------------------------------------------------------- what is shown
+
+
+def _plain(accounts: Accounts) -> dict[str, Any]:
+    """Amounts as decimal strings."""
+    final = accounts.final
+
+    def text(value: int | None) -> str | None:
+        return None if value is None else str(value)
+
+    def texts(sums: Sums) -> dict[str, str]:
+        return {name: str(value) for name, value in asdict(sums).items()}
+
+    return {
+        "read": {kind: str(height) for kind, height in accounts.read.items()},
+        "final": texts(final),
+        "not_final": texts(accounts.fresh),
+        "mint": {
+            "deposited": str(final.to_mint),
+            "minted": str(final.minted),
+            "in_flight": str(final.to_be_minted),
+            "over": str(final.mints_over),
+        },
+        "payout": {
+            "burned": str(final.burned),
+            "to_refund": str(final.to_refund),
+            "returned": str(final.returned),
+            "refunded": str(final.refunded),
+            "in_flight": str(final.to_be_returned + final.to_be_refunded),
+            "submitted": str(accounts.in_flight),
+            "over": str(final.payouts_over),
+        },
+        "locked": str(final.locked),
+        "outstanding": str(final.outstanding),
+        "vault": {"balance": text(accounts.vault), "unaccounted": text(accounts.before_vault)},
+        "token": {"total_supply": text(accounts.token), "unaccounted": text(accounts.before_token)},
+        "surplus": text(accounts.surplus),
+    }
+
+
+def _row(name: str, value: int | None, note: str = "") -> None:
+    shown = "not known" if value is None else f"{value:,} upokt"
+    say(f"  {name:<22} {shown:>28}" + (f"   {note}" if note else ""))
+
+
+def _print(accounts: Accounts) -> None:
+    final, fresh = accounts.final, accounts.fresh
+    say("since the start blocks, final, by this validator's own ledger")
+    say("mints, read up to Pocket {deposit} and Ethereum {minted}".format(**accounts.read))
+    _row("deposited to mint", final.to_mint)
+    _row("minted", final.minted)
+    _row("in flight", final.to_be_minted, "deposited, not minted yet")
+    say("payouts, read up to Ethereum {burn} and Pocket {returned}".format(**accounts.read))
+    _row("burned", final.burned)
+    _row("returned", final.returned, "fees included")
+    _row("to be refunded", final.to_refund)
+    _row("refunded", final.refunded, "fees included")
+    _row("in flight", final.to_be_returned + final.to_be_refunded, f"of it {accounts.in_flight:,} submitted, in no block yet")
+    say("the vault")
+    _row("locked", final.locked, "all deposits less all that left")
+    _row("not payable", final.kept_deposits + final.kept_burns, "not above the fee, or to the vault itself: it stays")
+    _row("fees lost", final.lost_fees, "of returns that failed in a block")
+    _row("not final yet", fresh.locked)
+    _row("balance", accounts.vault, "as the node says now")
+    _row("unaccounted", accounts.before_vault, "from before the start block, or sent otherwise")
+    say("the token")
+    _row("outstanding", final.outstanding, "minted less burned")
+    _row("not final yet", fresh.outstanding)
+    _row("total supply", accounts.token, "as the node says now")
+    _row("unaccounted", accounts.before_token, "from before the start block, or the token's own fees")
+    _print_verdict(accounts)
+
+
+def _print_verdict(accounts: Accounts) -> None:
+    if accounts.final.mints_over:
+        warn(f"{accounts.final.mints_over:,} upokt more were minted than deposited to be minted")
+    if accounts.final.payouts_over:
+        warn(f"{accounts.final.payouts_over:,} upokt more left the vault than were burned or are to be refunded")
+    if accounts.surplus is None:
+        say("whether the vault covers the supply is not known")
+    elif accounts.surplus < 0:
+        warn(f"the vault is short by {pokt(str(-accounts.surplus))} POKT of the supply and all that is in flight")
+    else:
+        say(f"the vault covers the supply and all that is in flight, with {pokt(str(accounts.surplus))} POKT to spare")

@@ -1,0 +1,137 @@
+"""The books in sums: what came in and went out on both sides since the start blocks, from the own ledger alone.
+
+Only final events count, each once; in steady state a round reads the few that became final since the last.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from reactor.documents.bridge import Bridge
+from reactor.documents.classification import NotPayable, ToMint, classify_burn, classify_deposit
+from reactor.documents.events import Burn, Deposit, Event, Minted, Returned
+from reactor.state.ledger import Ledger, Seen
+from reactor.state.rows import EventKind
+
+PAGE: Final = 200
+
+
+@dataclass(slots=True)
+class Sums:
+    """Amounts in upokt. What was deposited is `to_mint`, `to_refund` and `kept_deposits` together.
+
+    `kept_deposits`, `kept_burns`: arrived or burned, but nothing can be paid for them (not above the fee, to the vault itself).
+    `minted` is what the recipients got: with the token's fee on, less than `to_mint`. `refunded`, `returned`: amounts with their
+    fees, for deposits and for burns. `lost_fees`: of returns that failed in a block; the vault paid them all the same.
+    """
+
+    to_mint: int = 0
+    to_refund: int = 0
+    kept_deposits: int = 0
+    burned: int = 0
+    kept_burns: int = 0
+    minted: int = 0
+    refunded: int = 0
+    returned: int = 0
+    lost_fees: int = 0
+
+    def add(self, bridge: Bridge, event: Event) -> None:
+        """Count one event."""
+        match event:
+            case Deposit():
+                self._deposit(bridge, event)
+            case Burn():
+                payable = not isinstance(classify_burn(bridge, event), NotPayable)
+                self.burned += event.amount if payable else 0
+                self.kept_burns += 0 if payable else event.amount
+            case Minted():
+                self.minted += event.amount
+            case Returned():
+                self._returned(event)
+
+    def _deposit(self, bridge: Bridge, deposit: Deposit) -> None:
+        if deposit.code != 0 or deposit.amount is None or not deposit.is_send:
+            return  # nothing arrived
+        outcome = classify_deposit(bridge, deposit)
+        if isinstance(outcome, ToMint):
+            self.to_mint += deposit.amount
+        elif isinstance(outcome, NotPayable):
+            self.kept_deposits += deposit.amount
+        else:
+            self.to_refund += deposit.amount
+
+    def _returned(self, returned: Returned) -> None:
+        if returned.code != 0:
+            self.lost_fees += returned.fee
+        elif returned.memo.startswith("0x"):
+            self.returned += returned.amount + returned.fee
+        else:
+            self.refunded += returned.amount + returned.fee
+
+    @property
+    def mints_over(self) -> int:
+        """By how much more was minted than was deposited to be minted; 0 if it was not."""
+        return max(0, self.minted - self.to_mint)
+
+    @property
+    def payouts_over(self) -> int:
+        """By how much more left the vault than was burned or is to be refunded; 0 if it did not."""
+        return max(0, self.returned + self.refunded - self.burned - self.to_refund)
+
+    @property
+    def to_be_minted(self) -> int:
+        """Deposited and not minted yet (with the token's fee on: the fees too)."""
+        return self.to_mint - self.minted
+
+    @property
+    def to_be_returned(self) -> int:
+        """Burned and not paid out yet, fees included."""
+        return self.burned - self.returned
+
+    @property
+    def to_be_refunded(self) -> int:
+        """Deposited wrongly and not sent back yet, fees included."""
+        return self.to_refund - self.refunded
+
+    @property
+    def locked(self) -> int:
+        """What the vault holds of all that moved since the start block."""
+        deposited = self.to_mint + self.to_refund + self.kept_deposits
+        return deposited - self.returned - self.refunded - self.lost_fees
+
+    @property
+    def outstanding(self) -> int:
+        """What was minted and not burned since the start block."""
+        return self.minted - self.burned - self.kept_burns
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums that follow the ledger. `counted`: the last event of each kind that is in them."""
+
+    sums: Sums = field(default_factory=Sums)
+    _counted: dict[EventKind, Seen[Event]] = field(default_factory=dict)
+    _inserts_behind: int = 0
+
+    def catch_up(self, ledger: Ledger, bridge: Bridge, until: int | None = None) -> Iterator[int]:
+        """Count what became final, in pages; yields after each how many it held.
+
+        `until`: seconds since the epoch from which on mints and returns are left for later: those whose source the own scanners
+        may not have read yet. Where a scan found events behind what was counted, all is counted anew.
+        """
+        if ledger.inserts_behind != self._inserts_behind:
+            self._inserts_behind = ledger.inserts_behind
+            self.sums = Sums()
+            self._counted.clear()
+        for kind in EventKind:
+            outflow = kind in {EventKind.MINTED, EventKind.RETURNED}
+            yield from self._count(ledger, bridge, kind, until if outflow else None)
+
+    def _count(self, ledger: Ledger, bridge: Bridge, kind: EventKind, until: int | None) -> Iterator[int]:
+        while page := ledger.final_page(kind, PAGE, self._counted.get(kind)):
+            for seen in page:
+                if until is not None and seen.event.block.time >= until:
+                    return
+                self.sums.add(bridge, seen.event)
+                self._counted[kind] = seen
+            yield len(page)
