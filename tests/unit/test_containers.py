@@ -1,0 +1,195 @@
+"""The container's files: an unprivileged user, a read-only root, locked packages, and nothing of anybody's own in the image."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.containers.health import state_of
+from reactor.settings import settings_fields
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "infra" / "containers"
+USER = "10001:10001"
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions in order, with continued lines joined."""
+    text = "\n".join(line for line in (FOLDER / "Dockerfile").read_text().splitlines() if not line.startswith("#"))
+    lines = text.replace("\\\n", " ").splitlines()
+    return [(line.split()[0], " ".join(line.split()[1:])) for line in lines if line.strip()]
+
+
+def stages() -> list[list[tuple[str, str]]]:
+    found: list[list[tuple[str, str]]] = []
+    for one in instructions():
+        if one[0] == "FROM":
+            found.append([])
+        found[-1].append(one)
+    return found
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    return yaml.safe_load((FOLDER / "compose.yaml").read_text())
+
+
+@pytest.fixture
+def service(compose: dict[str, Any]) -> dict[str, Any]:
+    return compose["services"]["validator"]
+
+
+# ---------------------------------------------------------------------- the image
+
+
+def test_the_image_runs_as_nobody_in_particular() -> None:
+    last = stages()[-1]
+    assert [value for name, value in last if name == "USER"] == [USER]
+    after = [name for name, _ in last[last.index(("USER", USER)) :]]
+    # Nothing is made or copied behind it, so all of it belongs to root.
+    assert set(after) <= {"USER", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
+    assert [value for name, value in last if name == "VOLUME"] == ["/var/lib/reactor"]
+    assert not any("--chown" in value for name, value in instructions() if name in {"COPY", "ADD"})
+
+
+def test_packages_come_from_the_lock_alone_and_by_their_hashes() -> None:
+    installs = [value for name, value in instructions() if name == "RUN" and "install --require-hashes" in value]
+    assert len(installs) == 1
+    assert "--only-binary=:all: -r /build/requirements.lock" in installs[0]
+    # No other command that would fetch something.
+    fetching = re.compile(r"\b(pip3? .*install|apt|apk|curl|wget|git|npm|uv)\b")
+    assert [value for name, value in instructions() if name == "RUN" and fetching.search(value)] == installs
+    assert "ADD" not in {name for name, _ in instructions()}
+
+
+def test_the_stages_start_from_the_same_slim_python() -> None:
+    assert [stage[0][1].split()[0] for stage in stages()] == ["python:3.11-slim"] * 2
+    copied = [value for name, value in stages()[-1] if name == "COPY"]
+    assert copied == ["--from=build /opt/reactor /opt/reactor"]
+
+
+def test_what_is_copied_is_code_and_the_lock() -> None:
+    copied = [value.split()[:-1] for name, value in stages()[0] if name == "COPY"]
+    sources = {one for names in copied for one in names}
+    assert sources == {"requirements.lock", "reactor", "scanners", "infra/containers/entrypoint.py", "infra/containers/health.py"}
+    assert all((ROOT / one).exists() for one in sources)
+
+
+def test_no_secret_is_given_to_the_build_or_in_the_environment() -> None:
+    assert "ARG" not in {name for name, _ in instructions()}
+    named = {pair.partition("=")[0] for name, value in instructions() if name == "ENV" for pair in value.split()}
+    assert not named & secret_variables()
+
+
+def secret_variables() -> set[str]:
+    return {field.env for field in settings_fields() if field.secret} | {"MONGODB_URI"}
+
+
+# ---------------------------------------------------------------------- what the builder gets to see
+
+
+def sent(path: str) -> bool:
+    """Whether a file reaches the builder: of the patterns that match it or a folder above, the last one counts.
+
+    Source: https://docs.docker.com/build/concepts/context/#dockerignore-files
+    """
+    seen = True
+    parts = path.split("/")
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        pattern = re.escape(line.removeprefix("!")).replace(r"\*\*/", "(.*/)?").replace(r"\*", "[^/]*")
+        if any(re.fullmatch(pattern, "/".join(parts[:depth])) for depth in range(1, len(parts) + 1)):
+            seen = line.startswith("!")
+    return seen
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("reactor.toml", ".env", "key", "infra/containers/own/mongodb_uri", "infra/containers/own/reactor.toml", ".git/config"),
+        *("tests/unit/test_containers.py", "infra/localnet/deploy.py", "infra/containers/compose.yaml", ".localnet/up/key"),
+        *("reactor/__pycache__/logs.cpython-311.pyc", "state/journal.sqlite", "requirements-dev.lock"),
+    ],
+)
+def test_what_is_somebodys_own_never_reaches_the_builder(path: str) -> None:
+    assert not sent(path)
+
+
+def test_the_builder_gets_all_the_code_and_nothing_else() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    got = {name for name in listed if sent(name)}
+    assert {"reactor/validator.py", "scanners/loop.py", "requirements.lock", "infra/containers/health.py"} <= got
+    assert {name.partition("/")[0] for name in got} == {"reactor", "scanners", "requirements.lock", "infra"}
+    assert {name for name in got if name.startswith("infra")} == {
+        "infra/containers/entrypoint.py",
+        "infra/containers/health.py",
+    }
+    assert got >= {name for name in listed if name.startswith(("reactor/", "scanners/"))}
+
+
+def test_git_passes_over_an_operators_own_folder() -> None:
+    ignored = subprocess.run(["git", "check-ignore", "-q", "infra/containers/own/mongodb_uri"], cwd=ROOT, check=False)
+    assert ignored.returncode == 0
+
+
+# ---------------------------------------------------------------------- how it is run
+
+
+def test_the_service_gives_up_what_it_does_not_need(service: dict[str, Any]) -> None:
+    assert service["user"] == USER
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["ulimits"]["core"] == 0
+    for unwanted in ("ports", "expose", "privileged", "cap_add", "network_mode", "pid", "ipc", "devices", "userns_mode"):
+        assert unwanted not in service
+
+
+def test_the_state_is_the_only_disk_that_it_may_write(service: dict[str, Any], compose: dict[str, Any]) -> None:
+    writable = [one for one in service["volumes"] if not one.endswith(":ro")]
+    assert writable == ["state:/var/lib/reactor"]
+    assert "state" in compose["volumes"]
+    (scratch,) = service["tmpfs"]
+    assert scratch.startswith("/tmp:")
+    assert {"noexec", "nosuid", "nodev"} <= set(scratch.partition(":")[2].split(","))
+
+
+def test_secrets_are_files_of_the_operator(service: dict[str, Any], compose: dict[str, Any]) -> None:
+    assert not set(service["environment"]) & secret_variables()
+    for name, value in service["environment"].items():
+        assert name.removesuffix("_FILE") in secret_variables()
+        assert value.removeprefix("/run/secrets/") in service["secrets"]
+    assert {one["file"].startswith("./own/") for one in compose["secrets"].values()} == {True}
+    assert set(service["secrets"]) == set(compose["secrets"])
+
+
+def test_the_health_check_is_the_images(service: dict[str, Any]) -> None:
+    (image,) = [value for name, value in stages()[-1] if name == "HEALTHCHECK"]
+    assert json.dumps(service["healthcheck"]["test"][1:]) in image
+    assert (FOLDER / "health.py").name in image
+
+
+def beat(host: str, state: str, updated_at: str = "2026-01-01T00:00:00Z") -> dict[str, Any]:
+    return {"state": state, "heartbeat": {"hostname": host, "updated_at": updated_at}}
+
+
+@pytest.mark.parametrize(
+    ("validators", "state"),
+    [
+        ([beat("here", "up")], "up"),
+        ([beat("here", "late")], "late"),
+        ([beat("there", "up")], "never"),
+        ([{"state": "never", "heartbeat": None}], "never"),
+        ([beat("here", "gone"), beat("here", "up", "2026-01-02T00:00:00Z")], "up"),
+        ([], "never"),
+    ],
+)
+def test_the_health_is_that_of_the_own_heartbeat(validators: list[dict[str, Any]], state: str) -> None:
+    assert state_of("here", validators) == state
