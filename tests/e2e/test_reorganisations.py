@@ -6,8 +6,10 @@ from random import Random
 
 import pytest
 from eth_typing import HexStr
+from eth_utils.address import to_checksum_address
 
 from infra.localnet.network import Localnet
+from infra.localnet.user import User
 from reactor.documents.statuses import Collection, Status
 from tests.e2e.bridge_people import Crowd
 from tests.e2e.bridge_truth import assert_chains_exact, assert_documents_right, assert_no_errors_logged
@@ -98,3 +100,63 @@ async def test_a_burn_that_vanishes_is_not_paid_and_one_that_comes_back_is_paid_
     assert (await history(net, Collection.BURN, burned))[-4:] == ["confirmed", "signed", "submitted", "success"]
     await assert_chains_exact(net, crowd)
     await assert_documents_right(net, crowd, THRESHOLD)
+
+
+async def test_a_burn_that_moves_to_another_block_and_log_index_is_corrected_and_paid_once(net: Localnet) -> None:
+    crowd, (user, other) = Crowd(net, Random(3)), net.users[:2]
+    await net.anvil.mine(DEPTH)
+    for one in (user, other):
+        await crowd.deposit(one, one)
+    for sent, one in zip(list(crowd.deposits), (user, other), strict=True):
+        await one.mint(await net.wait_for(Collection.MINT, sent, Status.SIGNED, seconds=STUCK_SECONDS))
+    await net.anvil.mine(DEPTH)
+    await crowd.burn(user)
+    (burned,) = crowd.burns
+    first = await net.wait_for(Collection.BURN, burned, Status.PENDING, seconds=STUCK_SECONDS)
+    raw = await net.web3.eth.get_raw_transaction(HexStr(burned))
+    await reorganise(net)
+
+    # Into one block, behind another burn: other block, other log index.
+    await net.anvil.set_automine(enabled=False)
+    await dear_burn(net, crowd, other)
+    await net.web3.eth.send_raw_transaction(raw)
+    await net.wait_until(lambda: waiting(net, 2), seconds=STUCK_SECONDS, what="both burns to wait for a block")
+    await net.anvil.mine(1)
+    await net.anvil.set_automine(enabled=True)
+    receipt = await net.web3.eth.get_transaction_receipt(HexStr(burned))
+    assert str(receipt["logs"][-1]["logIndex"]) != first["log_index"], "the test did not move it"
+
+    await net.anvil.mine(DEPTH)
+    done = await net.wait_for(Collection.BURN, burned, Status.SUCCESS, seconds=STUCK_SECONDS)
+    assert done["log_index"] == str(receipt["logs"][-1]["logIndex"])
+    assert (done["block_number"], done["block_hash"]) == (str(receipt["blockNumber"]), receipt["blockHash"].to_0x_hex())
+    assert (done["_id"], done["burn_index"]) == (first["_id"], first["burn_index"]), "it is the same request"
+    reasons = [one["reason"] for one in done["history"]]
+    assert "repaired from the chain: block_hash, block_number, log_index" in reasons
+    for one in crowd.burns:
+        await net.wait_for(Collection.BURN, one, Status.SUCCESS, seconds=STUCK_SECONDS)
+    await assert_chains_exact(net, crowd)
+    await assert_documents_right(net, crowd, THRESHOLD)
+    assert_no_errors_logged(net)
+
+
+async def dear_burn(net: Localnet, crowd: Crowd, user: User, amount: int = 50_000) -> None:
+    """Send a burn that comes before all others of its block, and wait for nothing."""
+    account, token = user.identity.ethereum, user._token
+    transaction = await token.functions.burnAndBridge(amount, to_checksum_address("0x" + user.pocket_address)).build_transaction(
+        {
+            "from": account.address,
+            "nonce": await net.web3.eth.get_transaction_count(account.address, "pending"),
+            "chainId": 31337,
+            "gas": 200_000,
+            "maxFeePerGas": 10**12,
+            "maxPriorityFeePerGas": 10**11,
+        }
+    )
+    sent = await net.web3.eth.send_raw_transaction(account.sign_transaction(transaction).raw_transaction)
+    crowd._burned(sent.to_0x_hex(), [(amount, user.pocket_address)])
+
+
+async def waiting(net: Localnet, count: int) -> bool:
+    """Whether so many transactions wait for a block."""
+    return int((await net.anvil.rpc("txpool_status"))["pending"], 16) == count
