@@ -125,7 +125,8 @@ class ChainScanner:
                 complete = await self.scan(view)
                 self._newest = view if complete else None
                 yield view.head
-            await self.rescan(view)
+            if self._newest is not None:
+                await self.rescan(view)
             await asyncio.sleep(self._interval)
 
     async def scan(self, view: View) -> bool:
@@ -156,14 +157,15 @@ class ChainScanner:
         """
         for _ in range(RESCAN_WINDOWS):
             wish = self._ledger.next_rescan(self._watched.name)
-            if wish is None:
+            last = min(wish.last, self._first() - 1) if wish else 0
+            if wish is None or last < wish.next:
                 return
-            reading = await self._watched.read(wish.next, wish.last, view.final)
+            reading = await self._watched.read(wish.next, last, view.final)
             if reading.last < wish.next:
                 return
+            await self._record(wish.next, reading, view.final)
             for kind in self._watched.kinds:
                 await self._insert_missing(reading.events[kind])
-            await self._record(wish.next, reading, view.final)
             self._ledger.rescanned(wish, reading.last)
             found = sum(len(events) for events in reading.events.values())
             logger.info("{}: blocks {} to {} read again, {} events", self._watched.name, wish.next, reading.last, found)

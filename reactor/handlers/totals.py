@@ -111,16 +111,16 @@ class Totals:
 
     sums: Sums = field(default_factory=Sums)
     _counted: dict[EventKind, Seen[Event]] = field(default_factory=dict)
-    _inserts_behind: int = 0
+    _rewritten: int = 0
 
     def catch_up(self, ledger: Ledger, bridge: Bridge, until: int | None = None) -> Iterator[int]:
         """Count what became final, in pages; yields after each how many it held.
 
         `until`: seconds since the epoch from which on mints and returns are left for later: those whose source the own scanners
-        may not have read yet. Where a scan found events behind what was counted, all is counted anew.
+        may not have read yet. Where what was read for good changed after all, everything is counted anew.
         """
-        if ledger.inserts_behind != self._inserts_behind:
-            self._inserts_behind = ledger.inserts_behind
+        if ledger.rewritten != self._rewritten:
+            self._rewritten = ledger.rewritten
             self.sums = Sums()
             self._counted.clear()
         for kind in EventKind:

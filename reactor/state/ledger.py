@@ -51,8 +51,8 @@ class Ledger(Wishes):
         self._marks: dict[str, int] = {}
         self._cursors: dict[EventKind, Cursor | None] = {}
         self._bases: dict[str, int] = {}
-        self.inserts_behind = 0
-        """How many windows held events, unknown before, below what was read for good."""
+        self.rewritten = 0
+        """How often what was read for good was added to or taken back since this was opened: sums over it begin anew."""
 
     @classmethod
     def open(cls, directory: Path, bridge: Bridge) -> Self:
@@ -91,7 +91,7 @@ class Ledger(Wishes):
             before = Cursor(*row) if row else None
             result = write_window(connection, self._bridge, window, before)
         if before is not None and any(event.height <= before.height for event in (*result.new, *result.changed)):
-            self.inserts_behind += 1
+            self.rewritten += 1
         return result
 
     def rewind(self, kinds: Sequence[EventKind], to: BlockRef | None) -> None:
@@ -101,6 +101,7 @@ class Ledger(Wishes):
         show no more is dropped then, and what they show otherwise is replaced.
         """
         self._write_marks()
+        self.rewritten += 1
         with self._db.transaction() as connection:
             for kind in kinds:
                 self._cursors.pop(kind, None)

@@ -7,7 +7,7 @@ import pytest
 from reactor.handlers.books import Books
 from reactor.handlers.totals import Totals
 from reactor.state.rows import EventKind
-from tests.unit.handler_world import USER, World, burn, deposit, make_world, minted, returned
+from tests.unit.handler_world import USER, World, block, burn, deposit, make_world, minted, returned
 
 pytestmark = pytest.mark.unit
 
@@ -219,3 +219,13 @@ def test_locked_is_what_was_minted_and_is_owed_to_the_unit(world: World) -> None
     owed = sums.to_be_minted + sums.to_be_returned + sums.to_be_refunded
     assert sums.locked == sums.outstanding + owed + sums.kept_deposits + sums.kept_burns - sums.lost_fees == 399_999
     assert list(totals.catch_up(world.ledger, world.bridge)) == []
+
+
+async def test_sums_begin_anew_after_the_ledger_was_rewound(world: World) -> None:
+    read(world, deposits=[deposit(5), deposit(60)], mints=[minted(8, 1)])
+    totals = Totals()
+    list(totals.catch_up(world.ledger, world.bridge))
+    assert totals.sums.to_mint == 2_000_000
+    world.ledger.rewind([EventKind.DEPOSIT, EventKind.RETURNED], block(50))
+    list(totals.catch_up(world.ledger, world.bridge))
+    assert (totals.sums.to_mint, totals.sums.minted) == (1_000_000, 1_000_000)

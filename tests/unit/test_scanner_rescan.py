@@ -1,0 +1,119 @@
+"""Blocks that an operator wants read again: what is missing is added, what was final stays, the position stays."""
+
+from pathlib import Path
+
+import pytest
+
+from reactor.documents.keys import document_id, event_key
+from reactor.documents.statuses import Collection
+from reactor.state.rows import EventKind
+from scanners.loop import RESCAN_WINDOWS, View
+from tests.unit.handler_world import World, block, burn, make_world, minted
+from tests.unit.test_scanner_loop import Bench
+
+pytestmark = pytest.mark.unit
+
+VIEW = View(100, 100)
+
+
+@pytest.fixture
+def world(tmp_path: Path):
+    world = make_world(tmp_path)
+    yield world
+    world.close()
+
+
+async def read_once(world: World, *events) -> Bench:
+    bench = Bench(world, *events)
+    assert await bench.scanner.scan(VIEW)
+    bench.chain.windows.clear()
+    bench.inserts.rows.clear()
+    bench.rung.clear()
+    return bench
+
+
+async def test_an_event_that_the_first_scan_missed_is_found(world: World) -> None:
+    bench = await read_once(world, burn(3))
+    bench.chain.events.append(burn(9))
+    world.ledger.ask_rescan("ethereum", 5, 20)
+    await bench.scanner.rescan(VIEW)
+    assert bench.chain.windows == [(5, 20)]
+    assert bench.rings("new") == [burn(9)]
+    assert world.ledger.burn(burn(9).tx_hash, 0).final  # type: ignore[union-attr]
+    assert bench.cursor() == 100
+    assert world.ledger.next_rescan("ethereum") is None
+
+
+async def test_without_a_wish_nothing_is_read_again(world: World) -> None:
+    bench = await read_once(world, burn(3))
+    world.ledger.ask_rescan("pocket", 5, 20)
+    await bench.scanner.rescan(VIEW)
+    assert bench.chain.windows == []
+
+
+async def test_documents_of_known_events_are_inserted_again(world: World) -> None:
+    bench = await read_once(world, burn(3), minted(4, 1))
+    world.ledger.ask_rescan("ethereum", 1, 100)
+    await bench.scanner.rescan(VIEW)
+    known = document_id(Collection.BURN, event_key(world.bridge, burn(3)))
+    assert (Collection.BURN, known) in bench.inserts.rows
+    assert bench.rings("new") == bench.rings("changed") == bench.rings("vanished") == []
+
+
+async def test_a_final_event_that_is_gone_stops_signing_and_the_rest_is_read(world: World) -> None:
+    bench = await read_once(world, burn(3), burn(60))
+    bench.chain.events.pop(0)
+    bench.chain.most = 50
+    world.ledger.ask_rescan("ethereum", 1, 100)
+    await bench.scanner.rescan(VIEW)
+    assert bench.chain.windows == [(1, 50), (51, 100)]
+    assert [hold.reason for hold in world.journal.holds()] == ["deep_reorg"]
+    assert world.ledger.burn(burn(3).tx_hash, 0) is not None
+
+
+async def test_a_long_range_leaves_room_for_new_heads_and_goes_on_where_it_was(world: World) -> None:
+    bench = await read_once(world)
+    bench.chain.most = 5
+    world.ledger.ask_rescan("ethereum", 1, 100)
+    await bench.scanner.rescan(VIEW)
+    assert len(bench.chain.windows) == RESCAN_WINDOWS
+    wish = world.ledger.next_rescan("ethereum")
+    assert wish is not None
+    assert (wish.next, wish.last) == (51, 100)
+    await bench.scanner.rescan(VIEW)
+    assert bench.chain.windows[-1] == (96, 100)
+    assert world.ledger.next_rescan("ethereum") is None
+
+
+async def test_above_what_is_read_it_waits(world: World) -> None:
+    bench = await read_once(world, burn(3))
+    world.ledger.ask_rescan("ethereum", 40, 100)
+    world.ledger.rewind([EventKind.BURN, EventKind.MINTED], block(30, "ethereum"))
+    await bench.scanner.rescan(VIEW)
+    assert bench.chain.windows == []
+    assert world.ledger.next_rescan("ethereum") is not None
+
+
+async def test_a_node_that_lags_is_asked_again_later(world: World) -> None:
+    bench = await read_once(world, burn(3))
+    bench.chain.shown = 2
+    world.ledger.ask_rescan("ethereum", 5, 20)
+    await bench.scanner.rescan(VIEW)
+    assert world.ledger.next_rescan("ethereum") is not None
+
+
+async def test_it_is_taken_up_with_the_next_look_at_the_head(world: World) -> None:
+    bench = await read_once(world, burn(3))
+    bench.chain.heads = [VIEW, View(101, 100), View(102, 100)]
+    heads = bench.scanner.heads()
+    assert await anext(heads) == 100
+    world.ledger.ask_rescan("ethereum", 5, 20)
+    assert await anext(heads) == 101
+    assert (5, 20) in bench.chain.windows
+    await heads.aclose()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 5), (6, 5), (-1, 5)])
+def test_a_range_that_is_none_is_refused(world: World, first: int, last: int) -> None:
+    with pytest.raises(ValueError, match="need 0 < first <= last"):
+        world.ledger.ask_rescan("ethereum", first, last)
