@@ -86,10 +86,13 @@ def _from_keystore(uri: str, scheme: Scheme, passphrase: str | None) -> Signer:
 
 
 def _path(uri: str) -> Path:
-    parts = urlsplit(uri)
+    scheme = uri.partition("://")[0]
+    problem = KeyProblem(f"{scheme}://", "an absolute path must follow", f"Write three slashes: {scheme}:///path/of/the/key")
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # a bracket that is never closed where a host would stand
+        raise problem from None
     path = Path(unquote(parts.path))
     if parts.netloc or parts.query or parts.fragment or not path.is_absolute():
-        raise KeyProblem(
-            f"{parts.scheme}://", "an absolute path must follow", f"Write three slashes: {parts.scheme}:///path/of/the/key"
-        )
+        raise problem
     return path

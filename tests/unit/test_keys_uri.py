@@ -340,6 +340,12 @@ async def test_a_path_that_no_system_has_is_a_problem_of_the_key():
         await open_signer("file:///key%00.hex", "secp256k1")
 
 
+@pytest.mark.parametrize("uri", ["file://[/key", "keystore://[x/key"])
+async def test_a_host_that_is_none_is_a_problem_of_the_key(uri):
+    with pytest.raises(KeyProblem, match="an absolute path must follow"):
+        await open_signer(uri, "secp256k1", passphrase="x")
+
+
 async def test_opening_a_keystore_leaves_the_recursion_limit_as_it_was():
     """eth-account lifts it to 100,000 when it is first imported, and a nested answer of a node would then end the process."""
     code = "import sys; from reactor.keys.keystore import encrypt; encrypt(bytes([7]) * 32, 'secp256k1', 'x', scrypt_n=2);"
