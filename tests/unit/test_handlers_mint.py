@@ -95,6 +95,36 @@ async def test_nothing_is_signed_when_the_block_is_gone_from_the_own_node(world:
     assert world.requests.updates == []
 
 
+async def test_nothing_is_signed_when_the_block_goes_between_the_decision_and_the_signature(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there while the facts are gathered; the last look, right before the journal, finds another one in its place."""
+    event = deposit(5)
+    ready(world, event)
+    handler, asked = MintHandler(world.context), []
+    decide = handler.decide
+
+    def decided(*arguments: Any) -> Any:
+        decision = decide(*arguments)
+        asked.append(type(decision).__name__)
+        world.pocket.gone.add(event.block.hash)
+        return decision
+
+    monkeypatch.setattr(handler, "decide", decided)
+    document_id = put(world, event, status="confirmed")
+    result = await handler.handle(document_id)
+    assert asked == ["Sign"]
+    assert isinstance(result, Wait)
+    assert (result.reason, dict(result.params)) == (WaitReason.NOT_SEEN, {"block": event.block.hash})
+    assert world.journal.export()["signatures"] == []
+    assert world.requests.updates == []
+    # The twin: the block is there after all.
+    monkeypatch.undo()
+    world.pocket.gone.clear()
+    await handler.handle(document_id)
+    assert [update.kind for update in world.requests.updates] == ["append"]
+
+
 async def test_nothing_is_signed_while_the_minted_ledger_is_empty(world: World) -> None:
     event = deposit(5)
     world.record(EventKind.DEPOSIT, event)

@@ -284,3 +284,53 @@ async def test_a_repair_that_lost_the_race_is_not_counted(world: World) -> None:
     world.requests.applies = True
     await handled(world, event, amount="7")
     assert world.ledger.repairs(f"burn:{burn_key(world.bridge, event.tx_hash, 0)}") == 1
+
+
+async def test_nothing_is_signed_when_the_block_goes_between_the_decision_and_the_signature(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = burn(5)
+    ready(world, event)
+    payouts, asked = handler(world), []
+    decide = payouts.decide
+
+    def decided(*arguments: Any) -> Any:
+        decision = decide(*arguments)
+        asked.append(type(decision).__name__)
+        world.ethereum.gone.add(event.block.hash)
+        return decision
+
+    monkeypatch.setattr(payouts, "decide", decided)
+    document_id = put(world, event, status="confirmed")
+    result = await payouts.handle(document_id)
+    assert asked == ["Sign"]
+    assert isinstance(result, Wait)
+    assert result.reason is WaitReason.NOT_SEEN
+    assert world.journal.export()["signatures"] == []
+    assert kinds(world) == []
+    monkeypatch.undo()
+    world.ethereum.gone.clear()
+    await payouts.handle(document_id)
+    assert kinds(world) == ["append"]
+
+
+async def test_an_own_signature_that_the_journal_does_not_know_stops_everything(world: World) -> None:
+    event, other = burn(5), burn(6)
+    ready(world, event, other)
+    own = await entries(world, event, 1)
+    await handled(world, event, status="confirmed", **own)
+    (hold,) = world.journal.holds()
+    assert (hold.scope, hold.reason) == ("signing", "lost_journal")
+    result = await handled(world, other, status="confirmed")
+    assert isinstance(result, Wait)
+    assert result.reason is WaitReason.HELD
+    assert world.journal.export()["signatures"] == []
+
+
+async def test_an_own_entry_that_does_not_verify_stops_nothing(world: World) -> None:
+    event = burn(5)
+    ready(world, event)
+    forged = {"signers": [world.pocket_keys[0].public_key], "signatures": ["11" * 64]}
+    await handled(world, event, status="confirmed", **forged)
+    assert world.journal.holds() == []
+    assert kinds(world) == ["append"]
