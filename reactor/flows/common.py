@@ -154,7 +154,7 @@ def completed(document: AnyRequest, end: Completion, also: Mapping[str, Any]) ->
         return Move(Status.SUBMITTED, end.seen, end.trace) if document.status == Status.SIGNED else end.until_final
     if document.status != Status.SUCCESS:
         return Move(Status.SUCCESS, end.done, {**also, **end.trace})
-    if wrong := changed(document, end.trace):
+    if wrong := changed(document, {**also, **end.trace}):
         return Repair(wrong, f"repaired from the chain: {', '.join(sorted(wrong))}")
     return Rest(finished=True)
 

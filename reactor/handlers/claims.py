@@ -46,11 +46,21 @@ class Remembered(Generic[K, V]):
 
 
 class Turns:
-    """Whose turn it is to make a write that any validator could make, and when what is not urgent is looked at."""
+    """Whose turn it is to make a write that any validator could make, and when what is not urgent is looked at.
 
-    def __init__(self, me: str, members: Callable[[], Iterable[str]], monotonic: Callable[[], float]) -> None:
+    `members`: those who are up, as far as one knows; `everybody`: all of them, up or not.
+    """
+
+    def __init__(
+        self,
+        me: str,
+        members: Callable[[], Iterable[str]],
+        monotonic: Callable[[], float],
+        everybody: Iterable[str] | None = None,
+    ) -> None:
         self._me = me
         self._members = members
+        self._everybody = None if everybody is None else tuple(everybody)
         self._monotonic = monotonic
         self._wanted: Remembered[str, float] = Remembered()
 
@@ -61,6 +71,14 @@ class Turns:
     def spare(self, needed: int) -> int:
         """How many of those who are up are not needed where `needed` act."""
         return max(0, len(set(self._members())) - needed)
+
+    def audits(self, subject: str, needed: int) -> bool:
+        """Whether one is among so many of everybody that one of them is honest and up whenever `needed` are.
+
+        SECURITY: not by who seems to be up: validators who hear differently could each leave it to another.
+        """
+        everybody = set(self._everybody or self._members())
+        return turn(self._me, everybody, subject) <= max(0, len(everybody) - needed)
 
     def prompt(self, subject: str, needed: int) -> list[str]:
         """The `needed` who act at once: the first, and those behind the ones who can be spared."""

@@ -153,10 +153,12 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
 
     def _after_ahead(self, document_id: ObjectId, key: str, quorum: Quorum) -> Wait:
         """The first is rung when enough stand in it, and completes it; the others need only hear that it goes on."""
-        if self.context.turns.place(completion(key)) == 0:
+        turns = self.context.turns
+        if turns.place(completion(key)) == 0:
             wake = Wake()
         else:
-            self._listens.set(document_id, True)
+            if not turns.audits(completion(key), quorum.threshold):
+                self._listens.set(document_id, True)
             wake = Wake(after=self.context.turns.together(LATER_SECONDS), rings=BURST)
         return Wait(WaitReason.SIGNATURES, {"need": str(quorum.threshold)}, wake)
 
@@ -173,11 +175,10 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
         return Rest(finished=False, reason=WaitReason.USER)
 
     def at_rest(self, document_id: ObjectId, document: Mint) -> str | None:
-        """A signed mint that carries the own signature is audited by all that could be spared, and by whoever completed it.
+        """A signed mint that carries the own signature is audited by N - M + 1 validators when it is written to.
 
-        SECURITY: of so many (L - M + 1 of L that are up) at least one is honest whenever M of those are. The others count
-        nobody's signature here, and look at all of it whenever it is not just rung: at the start, in the sweeps, and when
-        `Minted` is seen.
+        SECURITY: of so many at least one is honest and up whenever M are. The others count nobody's signature here, and look at
+        all of it whenever it is not just rung: at the start, in the sweeps, and when `Minted` is seen.
         """
         quorum, own = self._quorum, self._own.get(document_id)
         if quorum is None or own is None or document.status != Status.SIGNED or document.malformed:
@@ -185,7 +186,7 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
         key, signature = own
         if (self.context.me.address, signature) not in document.pairs:
             return None
-        return key if self.context.turns.place(completion(key)) > self.context.turns.spare(quorum.threshold) else None
+        return None if self.context.turns.audits(completion(key), quorum.threshold) else key
 
     async def plan(self, document: Mint, origin: Origin, *, oversized: bool) -> Plan[MintFacts]:
         context = self.context
@@ -207,6 +208,8 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
                 known |= self._minted(outcome.recipient, nonce)
                 view = self._signatures.view(message, document.pairs, sorted(quorum.members, key=lambda one: int(one, 16)))
         recipient = outcome.recipient if isinstance(outcome, ToMint) else ""
+        if document.id is not None:
+            self._listens.forget(document.id)
         if message is not None and document.status == Status.CONFIRMED and document.id and self._spared.get(document.id):
             self._miss(document, origin.key, view, quorum)
         if message is not None:

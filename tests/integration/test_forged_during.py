@@ -160,10 +160,15 @@ async def _objections(role: Collection, adversary: Adversary, document_id: Any) 
     await _set(role, {"objections": said, "status": "failed"}, adversary, document_id)
 
 
-async def _stolen(role: Collection, adversary: Adversary, document_id: Any) -> None:
+async def _quietly(role: Collection, adversary: Adversary, document_id: Any) -> None:
+    """The theft of `_stolen`, marked as a write that gives nobody anything to do: the stream rings nobody."""
+    await _stolen(role, adversary, document_id, touched_by="0x" + "66" * 20)
+
+
+async def _stolen(role: Collection, adversary: Adversary, document_id: Any, **also: Any) -> None:
     """Another recipient and amount, everywhere; a return transaction that a stranger wants paid."""
     thief = STRANGER.address.lower()
-    fields: Document = {"amount": "77", "sender_address": "66" * 20, "history": []}
+    fields: Document = {"amount": "77", "sender_address": "66" * 20, "history": [], **also}
     if role is not Collection.INVALID_MINT:
         fields["recipient_address"] = thief if role is Collection.MINT else "66" * 20
     if role is Collection.MINT:
@@ -191,6 +196,7 @@ def _acts(role: Collection) -> dict[str, Act]:
         "foreign entries": partial(_foreign_entries, role),
         "forged objections": partial(_objections, role),
         "stolen": partial(_stolen, role),
+        "stolen quietly": partial(_quietly, role),
         "wrong types": partial(_set, role, types),
         "huge": partial(_set, role, {"junk": "x" * 1_500_000}),
         "a long history": partial(_set, role, {"history": [{"status": "x"}] * 2000}),

@@ -343,6 +343,10 @@ def test_copies_of_the_nonce_are_corrected_and_travel_with_success() -> None:
     done = mint.decide(wrong, mint_facts(**SEEN, minted_final=True))
     assert isinstance(done, Move)
     assert done.sets == {**COPIES, "mint_tx_hash": SEEN["minted"].tx_hash}
+    changed_since = mint_doc("success", nonce="7", mint_tx_hash=SEEN["minted"].tx_hash)
+    decision = mint.decide(changed_since, mint_facts(**SEEN, minted_final=True))
+    assert isinstance(decision, Repair)
+    assert decision.fields == {"nonce": "1"}
 
 
 def test_success_rests_once_its_trace_is_right() -> None:
