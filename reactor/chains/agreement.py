@@ -72,6 +72,7 @@ async def _ask(
 ) -> dict[Endpoint, T | RpcProblem]:
     outcomes: dict[Endpoint, T | RpcProblem] = {}
     waiting = pool.order()
+    pool.try_again(waiting[:needed], operation)
     while waiting:
         missing = needed - max((len(group) for group in _groups(question, outcomes).values()), default=0)
         if missing <= 0:

@@ -12,6 +12,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -72,6 +73,7 @@ class Endpoint:
     trouble: RpcProblem | None = None
     spared: int = 0
     probed: float = 0.0
+    tried: bool = False
     verified: bool = False
     doubts: dict[str, Doubt] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
@@ -114,6 +116,7 @@ class Endpoints:
         self._retries = retries or Retries()
         self._verify = verify
         self._sleep = sleep
+        self._trials: set[asyncio.Task[None]] = set()
         for endpoint in self.all:
             endpoint.rate = rate_for(endpoint.url, rate, clock)
 
@@ -122,14 +125,13 @@ class Endpoints:
         self.calls[method] += 1
 
     def order(self) -> list[Endpoint]:
-        """Usable endpoints in the configured order, then those that stand back, the one that is due first leading."""
-        now = self.now()
+        """Usable endpoints in the configured order, then those to be tried again, then those that stand back, first due first."""
+        return sorted(self.all, key=lambda one: (self._due(one), one.trouble is not None, one.index))
 
-        def due(endpoint: Endpoint) -> float:
-            until = max([endpoint.down_until, endpoint.closed_until, *(doubt.until for doubt in endpoint.doubts.values())])
-            return until if until > now else 0.0
-
-        return sorted(self.all, key=lambda endpoint: (due(endpoint), endpoint.index))
+    def _due(self, endpoint: Endpoint) -> float:
+        """Until when it stands back; 0 if it does not."""
+        until = max([endpoint.down_until, endpoint.closed_until, *(doubt.until for doubt in endpoint.doubts.values())])
+        return until if until > self.now() else 0.0
 
     # Asking
 
@@ -163,7 +165,9 @@ class Endpoints:
 
     async def _first(self, operation: Callable[[Endpoint], Awaitable[T]]) -> T:
         errors: list[RpcProblem] = []
-        for endpoint in self.order():
+        order = self.order()
+        self.try_again(order[:1], operation)
+        for endpoint in order:
             try:
                 return await self.on(endpoint, operation)
             except RpcProblem as error:
@@ -173,6 +177,34 @@ class Endpoints:
         answers = [error for error in errors if error.means is Means.ELSEWHERE]
         faults = [error for error in errors if error.means is Means.FAULT]
         raise (answers or faults or errors)[0]
+
+    def try_again(self, preferred: Sequence[Endpoint], operation: Callable[[Endpoint], Awaitable[object]]) -> None:
+        """Where the preferred ones are well, carry `operation` out beside them on those whose time to stand back is over.
+
+        One that hangs would keep every caller waiting again and again, if they were to find out whether it still does.
+        """
+        if any(endpoint.trouble is not None for endpoint in preferred):
+            return
+        for endpoint in self.all:
+            if endpoint.trouble is not None and not endpoint.tried and not self._due(endpoint):
+                endpoint.tried = True
+                trial = asyncio.create_task(self._trial(endpoint, operation))
+                self._trials.add(trial)
+                trial.add_done_callback(self._trials.discard)
+
+    async def _trial(self, endpoint: Endpoint, operation: Callable[[Endpoint], Awaitable[object]]) -> None:
+        try:
+            with suppress(RpcProblem):  # noted in `on`
+                await self.on(endpoint, operation)
+        finally:
+            endpoint.tried = False
+
+    async def close(self) -> None:
+        """End the trials under way."""
+        trials = list(self._trials)
+        for trial in trials:
+            trial.cancel()
+        await asyncio.gather(*trials, return_exceptions=True)
 
     async def on(self, endpoint: Endpoint, operation: Callable[[Endpoint], Awaitable[T]]) -> T:
         """Carry `operation` out on this endpoint alone, once, with the check before it and the accounts after it.

@@ -93,6 +93,53 @@ async def test_a_healthy_endpoint_spares_the_one_that_is_down() -> None:
     assert (nodes.asked.count("a"), nodes.asked.count("b")) == (1, 100)
 
 
+async def test_nobody_waits_to_find_out_whether_an_endpoint_still_hangs() -> None:
+    clock, nodes, answers = Clock(), Nodes(a=RpcUnavailable, b=2), asyncio.Event()
+    pool = pool_of(clock, "ab")
+    tries = 0
+
+    async def asked(endpoint: Endpoint) -> object:
+        nonlocal tries
+        if endpoint.index == 0 and tries:
+            await answers.wait()
+        tries += endpoint.index == 0
+        return await nodes(endpoint)
+
+    assert await pool.run(asked) == 2
+    clock.now += 1.01
+    async with asyncio.timeout(30):
+        assert [await pool.run(asked) for _ in range(50)] == [2] * 50
+        assert await agree(pool, 1, question(), asked) == 2
+    assert nodes.asked.count("a") == 1, "one trial waits, beside the callers"
+    nodes.says["a"] = 1
+    answers.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert pool.problems() == []
+    assert await pool.run(asked) == 1
+
+
+async def test_trials_end_with_the_list() -> None:
+    clock, nodes = Clock(), Nodes(a=RpcUnavailable, b=2)
+    pool, cancelled = pool_of(clock, "ab"), asyncio.Event()
+    assert await pool.run(nodes) == 2
+    clock.now += 1.01
+
+    async def hanging(endpoint: Endpoint) -> object:
+        if endpoint.index:
+            await asyncio.sleep(0)
+            return 2
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        return None
+
+    assert await pool.run(hanging) == 2
+    await pool.close()
+    assert cancelled.is_set()
+
+
 # --- throttling ----------------------------------------------------------------------------------------------------
 
 

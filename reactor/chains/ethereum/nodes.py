@@ -140,5 +140,6 @@ class Nodes:
 
     async def close(self) -> None:
         """Close all connections."""
+        await self.endpoints.close()
         for transport in self._transports.values():
             await transport.close()

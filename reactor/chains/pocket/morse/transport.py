@@ -90,6 +90,7 @@ class Transport:
 
     async def close(self) -> None:
         """Close the connections; a later call opens new ones."""
+        await self.pool.close()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
