@@ -136,7 +136,7 @@ def desk(net: Network, tmp_path: Path) -> Desk:
     return Desk(net, tmp_path)
 
 
-def test_a_validator_that_signs_lets_no_secret_out(desk: Desk) -> None:
+def test_a_validator_that_signs_lets_nothing_out(desk: Desk) -> None:
     desk.ready()
     folder = desk.folder / "signing"
     folder.mkdir()
@@ -191,7 +191,7 @@ FAILURES: dict[str, tuple[Callable[[Desk], dict[str, Any]], str]] = {
 
 
 @pytest.mark.parametrize(("change", "told"), FAILURES.values(), ids=FAILURES)
-def test_a_validator_that_fails_to_start_lets_no_secret_out(
+def test_a_validator_that_fails_to_start_lets_nothing_out(
     desk: Desk, change: Callable[[Desk], dict[str, Any]], told: str
 ) -> None:
     said = desk.do("run", code=None, mongo__timeout_ms=1500, **change(desk))
@@ -199,7 +199,7 @@ def test_a_validator_that_fails_to_start_lets_no_secret_out(
     assert secrets_in_files(desk.state_files()) == []
 
 
-def test_checking_what_fails_lets_no_secret_out(desk: Desk) -> None:
+def test_checking_what_fails_lets_nothing_out(desk: Desk) -> None:
     """All of it at once, as `check` tells all at once."""
     faults = {"ethereum__rpc_urls": [DEAD_RPC], "pocket__rpc_urls": [DEAD_RPC], **wrong_password(desk), **short_key(desk)}
     said = desk.do("check", code=1, mongo__timeout_ms=1500, **faults, **wrong_passphrase(desk)).lower()
