@@ -1,0 +1,141 @@
+"""`supply`: the books to the unit, beside the chains' own totals, and what neither explains."""
+
+import json
+
+import pytest
+from cli_unit_helpers import RECIPIENT, SENDER, burn, deposit, make_journal, settings_in
+
+from reactor.cli import supply
+from reactor.cli.main import main
+from reactor.documents.events import BlockRef, Minted, Returned
+from reactor.parts import bridge_of
+from reactor.state.ledger import Ledger
+from reactor.state.rows import EventKind
+
+pytestmark = pytest.mark.unit
+
+ETHEREUM = BlockRef(160, "0x" + "aa" * 32, 1_700_000_100)
+POCKET = BlockRef(60, "bb" * 32, 1_700_000_200)
+
+
+def minted(amount=5_000_000):
+    return Minted(RECIPIENT, amount, 1, "0x" + "cc" * 32, 0, ETHEREUM)
+
+
+def returned(memo, amount, code=0, number=1):
+    return Returned(f"{number:064x}", 0, POCKET, SENDER, amount, 10_000, memo, number, code)
+
+
+class Desk:
+    def __init__(self, folder, capsys, monkeypatch):
+        self.settings = settings_in(folder)
+        self.capsys, self.config = capsys, str(folder / "reactor.toml")
+        self.monkeypatch = monkeypatch
+
+    def ledger(self, *, mints=(), returns=(), late=()):
+        """A deposit to mint, one to refund, two burns, all of 5 and 7 POKT; `late` deposits are not final."""
+        ledger = Ledger.open(self.settings.state.directory, bridge_of(self.settings))
+        ledger.record_window(EventKind.DEPOSIT, 1, 100, [deposit(1), deposit(2, memo=False), *late], final=50)
+        ledger.record_window(EventKind.BURN, 100, 200, [burn(0), burn(1)], final=200)
+        ledger.record_window(EventKind.MINTED, 100, 200, list(mints), final=200)
+        ledger.record_window(EventKind.RETURNED, 1, 100, list(returns), final=100)
+        ledger.close()
+
+    def chains(self, vault, token):
+        async def answer(settings):
+            return vault, token
+
+        self.monkeypatch.setattr(supply, "_chains", answer)
+
+    def do(self, code=0):
+        assert main(["supply", "--config", self.config]) == code
+        said = self.capsys.readouterr()
+        return said.out + said.err
+
+    def json(self, code=0):
+        assert main(["supply", "--json", "--config", self.config]) == code
+        return json.loads(self.capsys.readouterr().out)
+
+
+@pytest.fixture
+def desk(tmp_path, capsys, monkeypatch):
+    desk = Desk(tmp_path, capsys, monkeypatch)
+    make_journal(desk.settings).close()
+    return desk
+
+
+def test_the_books_are_right_to_the_unit(desk):
+    desk.ledger(
+        mints=[minted()], returns=[returned(burn().tx_hash, 6_990_000), returned(deposit(2).tx_hash, 4_990_000, number=2)]
+    )
+    desk.chains(1_000, 0)
+    said = desk.json()
+    assert said["mint"] == {"deposited": "5000000", "minted": "5000000", "in_flight": "0", "over": "0"}
+    assert said["payout"] == {
+        "burned": "14000000",
+        "to_refund": "5000000",
+        "returned": "7000000",
+        "refunded": "5000000",
+        "in_flight": "7000000",
+        "submitted": "0",
+        "over": "0",
+    }
+    assert (said["locked"], said["outstanding"]) == ("-2000000", "-9000000")
+
+
+def test_what_the_chains_say_beyond_the_ledger_is_named(desk):
+    desk.ledger(mints=[minted()], late=[deposit(60)])
+    desk.chains(15_000_000 + 777, 5_000_000 - 14_000_000 + 20_000_000)
+    said = desk.json()
+    assert said["not_final"]["to_mint"] == "5000000"
+    assert said["vault"] == {"balance": "15000777", "unaccounted": "777"}
+    assert said["token"] == {"total_supply": "11000000", "unaccounted": "20000000"}
+
+
+def test_it_says_whether_the_vault_covers_everything(desk):
+    desk.ledger(mints=[minted()])
+    owed = 5_000_000 + 14_000_000  # the refund and the burns
+    desk.chains(30_000_000 + owed, 30_000_000)
+    assert desk.json()["surplus"] == "0"
+    assert "covers the supply and all that is in flight, with 0 POKT to spare" in desk.do()
+    desk.chains(30_000_000 + owed - 1, 30_000_000)
+    assert desk.json()["surplus"] == "-1"
+    assert "the vault is short by 0.000001 POKT" in desk.do()
+
+
+@pytest.mark.parametrize(("amount", "code"), [(5_000_000, 0), (5_000_001, 1)])
+def test_more_minted_than_deposited_is_said_and_is_1(desk, amount, code):
+    desk.ledger(mints=[minted(amount)])
+    desk.chains(0, 0)
+    assert desk.json(code)["mint"]["over"] == str(code)
+    assert ("1 upokt more were minted" in desk.do(code)) == bool(code)
+
+
+def test_more_paid_out_than_burned_is_said_and_is_1(desk):
+    desk.ledger(returns=[returned("0x" + "77" * 32, 19_000_001)])
+    desk.chains(0, 0)
+    assert desk.json(1)["payout"]["over"] == "10001"
+    assert "10,001 upokt more left the vault" in desk.do(1)
+
+
+def test_the_fee_of_a_failed_return_is_lost_and_no_payment(desk):
+    desk.ledger(returns=[returned(burn().tx_hash, 6_990_000, code=10)])
+    desk.chains(None, None)
+    said = desk.json()
+    assert (said["final"]["lost_fees"], said["payout"]["returned"], said["locked"]) == ("10000", "0", "9990000")
+
+
+def test_chains_that_do_not_answer_leave_the_books_standing(desk):
+    desk.ledger(mints=[minted()])
+    said = desk.do()
+    assert "Pocket does not answer" in said
+    assert "Ethereum does not answer" in said
+    assert "10,000,000 upokt" in said
+    assert "not known" in said
+    assert "whether the vault covers the supply is not known" in said
+
+
+def test_without_a_ledger_it_says_so(desk):
+    said = desk.do(1)
+    assert "there is no ledger" in said
+    assert "remedy: " in said
