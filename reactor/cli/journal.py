@@ -6,12 +6,26 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reactor.cli.common import ConfigOption, JsonOption, Problem, clean, console, moment, print_json, read_settings, say, warn
+from reactor.cli.audited import Act, ApplyOption, WhyOption, audit_first, concerned, dry, require_why
+from reactor.cli.common import (
+    ConfigOption,
+    JsonOption,
+    Problem,
+    clean,
+    console,
+    moment,
+    operator,
+    print_json,
+    read_settings,
+    say,
+    warn,
+)
 from reactor.cli.local import open_journal
 
 if TYPE_CHECKING:
@@ -66,7 +80,41 @@ async def _new(settings: Settings, path: Path, *, allow_older: bool, as_json: bo
         )
     else:
         say(f"signs for events above Pocket height {heights['pocket']} and Ethereum block {heights['ethereum']} only")
-        warn("older events wait for the other validators; payouts need all of them (see --allow-older for keys that are new)")
+        warn("older events wait for the other validators; payouts need all of them: reactor/state/README.md, `A lost journal`")
+
+
+@app.command("allow-older")
+def allow_older(
+    why: WhyOption = "", apply: ApplyOption = False, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Sign for events older than the journal too, from now on. Dry without --apply; needs the shared database, for the audit.
+
+    For a journal that was made anew, once reactor/state/README.md's questions are answered: payouts that are older wait for
+    this validator's signature until then.
+    """
+    from reactor.state.holds import SIGNING
+
+    require_why(why, apply=apply)
+    settings = read_settings(config)
+    journal = open_journal(settings)
+    try:
+        already, heights = journal.allows_older, journal.heights
+        matches = concerned(settings, [SIGNING])
+        if apply and not already:
+            audit_first(settings, Act("journal allow-older", [journal.instance], why), matches)
+            journal.allow_older(operator())
+    finally:
+        journal.close()
+    if as_json:
+        print_json({"applied": apply, "already": already, "heights": heights, **asdict(matches)})
+        return
+    say(matches.text)
+    if already:
+        say("this journal signs for older events already")
+    elif apply:
+        say("it signs for events of any age from now on; a running validator need not be started again")
+    else:
+        dry(f"allowed signatures below Pocket height {heights['pocket']} and Ethereum block {heights['ethereum']}")
 
 
 @app.command("show")

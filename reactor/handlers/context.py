@@ -36,9 +36,9 @@ class Context:
     """The dependencies of the handlers.
 
     `members` are the configured validators' Ethereum addresses: they only order turns; who counts is the contract's word.
-    `missed` is told who did not sign in time. `identity_clash` says why the others' heartbeats forbid signing, or is empty; `silenced` the same because of another process
-    with this key. `claims`: since when (seconds since the
-    epoch) a document has claimed its status, as seen by this process.
+    `missed` is told who did not sign in time. `identity_clash` says why the others' heartbeats forbid signing, or is empty;
+    `silenced` the same because of another process with this key. `claims`: since when (seconds since the epoch) a document has
+    claimed its status, as seen by this process.
     """
 
     bridge: Bridge

@@ -1,9 +1,13 @@
-"""Evidence of a lost journal: a signature of one's own that the journal does not know."""
+"""Evidence of a lost journal: a signature of one's own that the journal does not know.
+
+It lies in a document, or one's own heartbeat tells of it: the earlier process with this key said when it had signed last.
+"""
 
 from typing import Literal
 
 from loguru import logger
 
+from reactor.documents.models import Heartbeat
 from reactor.documents.reasons import HoldReason
 from reactor.handlers.context import Context
 from reactor.handlers.sources import Origin
@@ -25,4 +29,25 @@ def own_signature_known(
     detail = f"a valid own signature over {origin.key} is not in the signing journal"
     logger.error("{}: signing stops until released", detail)
     context.journal.hold(SIGNING, HoldReason.LOST_JOURNAL.value, detail, "validator", subject=origin.key)
+    return False
+
+
+def heartbeat_known(context: Context, beat: Heartbeat) -> bool:
+    """Hold all signing where a verified own heartbeat tells of a signature that is newer than all that the journal knows.
+
+    SECURITY: so an old copy of the journal, put back, is found out before anything is signed with it. A heartbeat that somebody
+    put back tells of an older signature and stops nobody. A journal made anew after the signature covers nothing that old.
+    """
+    journal = context.journal
+    if context.me.observes or beat.last_signature_at is None:
+        return True
+    told = int(beat.last_signature_at.timestamp())
+    if told <= max(journal.created_at, journal.last_signature_at() or 0):
+        return True
+    detail = (
+        f"process {beat.instance[:32]} on {beat.hostname[:80]} signed with this key at"
+        f" {beat.last_signature_at:%Y-%m-%d %H:%M:%S} UTC, later than all that the signing journal knows: it is an old copy"
+    )
+    logger.error("{}: signing stops until released", detail)
+    journal.hold(SIGNING, HoldReason.LOST_JOURNAL.value, detail, "validator", subject=f"process {beat.instance[:32]}")
     return False

@@ -15,6 +15,7 @@ from reactor.chains.ethereum.eip712 import recover_signer
 from reactor.documents.heartbeats import heartbeat_digest, milliseconds
 from reactor.documents.models import Heartbeat, OpenDocument
 from reactor.handlers.context import Context
+from reactor.handlers.evidence import heartbeat_known
 from reactor.handlers.peers import Peers
 from reactor.handlers.twins import FRESH_SECONDS, SILENT_BEATS, Twins, scope_of
 from reactor.state.rows import EventKind
@@ -96,7 +97,9 @@ class Hearts:
         burns = context.ledger.cursor(EventKind.BURN)
         last = context.journal.last_signature_at()
         problems = [*pulse.problems, *(why for why in (self.clash, self.twins.silenced()) if why)]
-        holds = [f"{hold.scope}: {hold.reason} {hold.detail}".strip()[:500] for hold in context.journal.holds()]
+        # What stops many stands first: holds of single events, by the thousand, must not hide it.
+        active = sorted(context.journal.holds(), key=lambda hold: hold.scope.startswith("event:"))
+        holds = [f"{hold.scope}: {hold.reason} {hold.detail}".strip()[:500] for hold in active]
         return {
             **scope_of(bridge),
             "validator_id": self.instance.validator_id,
@@ -131,6 +134,9 @@ class Hearts:
         claimed = [row for row in rows if isinstance(who := row.get("eth_address"), str) and who in wanted]
         heard = [one for row in claimed if (one := verified_heartbeat(row)) is not None]
         self.twins.hear(heard, now)
+        for one in heard:
+            if self.twins.is_rival(one, dead_too=True):
+                heartbeat_known(self.context, one)
         for one in heard:
             before = self.seen.get(one.eth_address)
             # SECURITY: one that was put back is older than what was heard already, and replaces nothing.

@@ -74,14 +74,16 @@ class Twins:
     def hear(self, beats: Iterable[Heartbeat], now: datetime) -> None:
         """Take in heartbeats whose signatures were verified."""
         for beat in beats:
-            if self._is_rival(beat):
+            if self.is_rival(beat):
                 self._hear_rival(beat, now)
         self._rivals = {name: one for name, one in self._rivals.items() if _fresh(one, now)}
 
-    def _is_rival(self, beat: Heartbeat) -> bool:
+    def is_rival(self, beat: Heartbeat, *, dead_too: bool = False) -> bool:
+        """Whether it is of another process with this key on this bridge; `dead_too`: one that ended on this disk as well."""
         # SECURITY: one of another bridge (a test network with the same key and contracts, say) stops nobody here.
         here = all(getattr(beat, name) == value for name, value in scope_of(self.bridge).items())
-        return here and beat.eth_address == self.address and beat.instance not in {"", self.instance, *self.dead}
+        known = {"", self.instance} if dead_too else {"", self.instance, *self.dead}
+        return here and beat.eth_address == self.address and beat.instance not in known
 
     def _hear_rival(self, beat: Heartbeat, now: datetime) -> None:
         if self.instance in beat.rivals:

@@ -92,6 +92,8 @@ class Journal(Holds, CompleteSets):
                 )
         self.instance: str = meta["instance"]
         """Random name of this journal, made with it."""
+        self.created_at = int(meta["created_at"])
+        """When it was made, in seconds since the epoch."""
         self.heights: dict[str, int] = {"pocket": int(meta["pocket_height"]), "ethereum": int(meta["ethereum_height"])}
         """The heads when the journal was made: events up to here may have been signed by a journal before it."""
 
@@ -261,6 +263,11 @@ class Journal(Holds, CompleteSets):
     def close(self) -> None:
         """Close the connections of all threads; call when none is using the journal any more."""
         self._db.close()
+
+    @property
+    def allows_older(self) -> bool:
+        """Whether it signs for events older than itself."""
+        return meta_of(self._db).get("allow_older") == "1"
 
     @staticmethod
     def _allows_older(connection: Connection) -> bool:

@@ -1,7 +1,7 @@
 """Two processes with one key: only a heartbeat that names this process proves another, and the younger stops."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -302,3 +302,73 @@ def test_a_list_of_runs_that_is_none_is_ignored(tmp_path: Path) -> None:
         assert note_run(tmp_path, "a") == frozenset()
         assert note_run(tmp_path, "b") == frozenset()
         assert note_run(tmp_path, "c") == {"b"}
+
+
+# --- an old copy of the journal --------------------------------------------------------------------------------------
+
+
+def sign_something(world: World) -> int:
+    """Journal one signature; its second."""
+    world.journal.sign_batch([JournalEntry("event", "mint", 0, b"\1" * 32, None, "pocket", 5, "mint")])
+    last = world.journal.last_signature_at()
+    assert last is not None
+    return last
+
+
+def second(number: float) -> datetime:
+    return datetime.fromtimestamp(number, UTC)
+
+
+async def told(world: World, **said: Any) -> list[str]:
+    """The holds after an earlier process's heartbeat was heard, which says `said`, validly signed."""
+    beat = await Process(world, "earlier", -60).beat({})
+    Process(world, "now", 0).hearts.listen([await signed(world, beat, **said)], [])
+    return [hold.reason for hold in world.journal.holds()]
+
+
+async def test_a_journal_that_knows_less_than_the_own_last_heartbeat_stops_signing(world: World) -> None:
+    last = sign_something(world)
+    assert await told(world, last_signature_at=second(last + 1)) == ["lost_journal"]
+    assert "it is an old copy" in world.journal.holds()[0].detail
+    blocked = world.context.blocked("event", "mint", "", member=True)
+    assert blocked is not None
+    assert blocked.reason is WaitReason.HELD
+
+
+async def test_one_that_ended_on_this_disk_tells_of_it_too(world: World) -> None:
+    last = sign_something(world)
+    beat = await Process(world, "earlier", -60).beat({})
+    now = Process(world, "now", 0, dead=frozenset({"earlier"}))
+    now.hearts.listen([await signed(world, beat, last_signature_at=second(last + 1))], [])
+    assert [hold.reason for hold in world.journal.holds()] == ["lost_journal"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"last_signature_at": None},
+        {"pokt_vault_address": "11" * 20, "last_signature_at": second(2**33)},
+        {"ethereum_chain_id": "5", "last_signature_at": second(2**33)},
+        {"instance": "now", "last_signature_at": second(2**33)},
+    ],
+)
+async def test_what_says_nothing_of_this_journal_stops_nobody(world: World, said: dict[str, Any]) -> None:
+    sign_something(world)
+    assert await told(world, **said) == []
+
+
+@pytest.mark.parametrize("later", [0, -1, -(10**6)])
+async def test_a_signature_that_the_journal_may_know_stops_nobody(world: World, later: int) -> None:
+    assert await told(world, last_signature_at=second(sign_something(world) + later)) == []
+
+
+async def test_a_journal_made_after_the_signature_is_no_old_copy(world: World) -> None:
+    assert await told(world, last_signature_at=second(world.journal.created_at)) == []
+    assert await told(world, last_signature_at=second(world.journal.created_at + 1)) == ["lost_journal"]
+
+
+async def test_a_forged_word_about_a_signature_stops_nobody(world: World) -> None:
+    sign_something(world)
+    beat = await Process(world, "earlier", -60).beat({})
+    Process(world, "now", 0).hearts.listen([{**beat, "last_signature_at": second(2**33)}], [])
+    assert world.journal.holds() == []
