@@ -10,6 +10,7 @@ from reactor.documents.keys import burn_key, deposit_key
 from reactor.documents.reasons import WaitReason
 from reactor.documents.statuses import Collection
 from reactor.flows.decisions import Wait
+from reactor.handlers.heartbeat import OLDEST_OPEN, Hearts, Instance, Pulse
 from reactor.handlers.mint import MintHandler
 from reactor.handlers.payout import PayoutHandler
 from reactor.state.limits import Limit, Limits
@@ -96,3 +97,20 @@ async def test_a_document_that_is_done_raises_no_hold(world: World) -> None:
     world.requests.documents[document["_id"]] = document
     await MintHandler(world.context).handle(document["_id"])
     assert world.journal.holds() == []
+
+
+async def test_a_pause_is_shown_to_all_however_many_events_are_held(world: World) -> None:
+    for number in range(2 * OLDEST_OPEN):
+        world.journal.hold(f"event:{number}", "over_window", "amount 1", "validator", subject=str(number))
+    world.journal.pause("payout", "alice", "the vault moves")
+    world.journal.hold("signing", "operator", "a look", "alice")
+    instance = Instance("v1", "host", "0", "1", NOW, "aa" * 20)
+    said = await Hearts(world.context, instance, lambda: Pulse(0, [], 0, [])).own()
+    assert len(said["holds"]) == OLDEST_OPEN
+    assert said["holds"][:3] == [
+        "direction:payout: paused the vault moves",
+        "signing: operator a look",
+        "event:0: over_window amount 1",
+    ]
+    world.journal.resume("payout", "alice", "moved")
+    assert "direction:payout" not in str((await Hearts(world.context, instance, lambda: Pulse(0, [], 0, [])).own())["holds"])
