@@ -149,17 +149,22 @@ class Endpoints:
 
     async def rounds(self, work: Callable[[], Awaitable[T]]) -> T:
         """`work` again while its error says that another round may help: bounded, with jitter (stamina)."""
-        number = 0
-
-        def pause(error: Exception) -> bool | float:
-            if not isinstance(error, RpcProblem) or not (error.transient if isinstance(error, NotAgreed) else _is_fault(error)):
-                return False
-            return self._pause(number)
-
-        retries = stamina.retry_context(on=pause, attempts=self._retries.rounds, timeout=None)
-        async for attempt in retries:
+        try:
+            return await work()
+        except RpcProblem as error:
+            if not _may_help(error):
+                raise
+            first = error
+        number = 1
+        pauses = stamina.retry_context(
+            on=lambda error: self._pause(number) if _may_help(error) else False, attempts=self._retries.rounds, timeout=None
+        )
+        async for attempt in pauses:
             number = attempt.num
             with attempt:
+                if number == 1:
+                    # It costs a tenth of a millisecond to begin, so it begins where there is something to retry.
+                    raise first
                 return await work()
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -348,5 +353,6 @@ class _SparedError(Exception):
         self.trouble = trouble
 
 
-def _is_fault(error: RpcProblem) -> bool:
-    return error.means is Means.FAULT
+def _may_help(error: Exception) -> bool:
+    """Whether the same question may be answered a little later."""
+    return error.transient if isinstance(error, NotAgreed) else isinstance(error, RpcProblem) and error.means is Means.FAULT

@@ -34,6 +34,11 @@ def tampering(proxy: Proxy, change: Change) -> Fault:
     return fault
 
 
+def _other(hex_hash: str) -> str:
+    """Certainly another one."""
+    return f"{15 - int(hex_hash[0], 16):x}{hex_hash[1:]}"
+
+
 def _more(method: str, params: Any, answer: Any) -> Any:
     """Burns of a hundred times as much."""
     if method != "eth_getLogs" and method != "eth_getTransactionReceipt":
@@ -57,11 +62,7 @@ def _invented(method: str, params: Any, answer: Any) -> Any:
 
 def _forked(method: str, params: Any, answer: Any) -> Any:
     """Another hash for every block."""
-    return (
-        json.loads(json.dumps(answer).replace('"hash": "0x', '"hash": "0xdead').replace("0xdead", "0x12", 1))
-        if False
-        else ({**answer, "hash": f"0x12{answer['hash'][4:]}"} if method == "eth_getBlockByNumber" and answer else answer)
-    )
+    return {**answer, "hash": "0x" + _other(answer["hash"][2:])} if method == "eth_getBlockByNumber" and answer else answer
 
 
 def _foreign(method: str, params: Any, answer: Any) -> Any:
@@ -145,7 +146,7 @@ def _nothing(call: str, body: Any, answer: Any) -> Any:
 
 def _other_block(call: str, body: Any, answer: Any) -> Any:
     if call == "query/block":
-        answer["block_id"]["hash"] = "12" + answer["block_id"]["hash"][2:]
+        answer["block_id"]["hash"] = _other(answer["block_id"]["hash"])
     return answer
 
 
