@@ -25,7 +25,7 @@ ENOUGH = 4 * MOST_BURN
 PATIENCE_SECONDS = 12.0
 """Then a user looks at the chain again: his transaction may have been in a block that is gone."""
 _AT_ONCE = 20
-_NODE_FAILED = (Web3Exception, DeployError, ClientError, OSError, TimeoutError, ValueError)
+NODE_FAILED = (Web3Exception, DeployError, ClientError, OSError, TimeoutError, ValueError)
 
 
 @dataclass
@@ -110,7 +110,7 @@ class People:
             await asyncio.sleep(1)
 
     async def _burn_count(self) -> int:
-        with suppress(*_NODE_FAILED):
+        with suppress(*NODE_FAILED):
             return len(await burns_on_chain(self.net))
         return self.wanted.burns
 
@@ -130,6 +130,6 @@ class People:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await work
-        except (*_NODE_FAILED, PyMongoError) as error:
+        except (*NODE_FAILED, PyMongoError) as error:
             name = f"{what}: {type(error).__name__}"
             self.failures[name] = self.failures.get(name, 0) + 1

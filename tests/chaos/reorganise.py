@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from infra.localnet.anvil import Anvil, AnvilRpcError
@@ -21,6 +22,7 @@ async def reorganise(anvil: Anvil, depth: int, keep: str) -> str:
     kept = [(raw, min(place + 1, depth - 1)) for place, sender, raw in found if sender in kept_senders]
     await anvil.rpc("anvil_dropAllTransactions")
     await anvil.rpc("anvil_reorg", depth, [[raw, place] for raw, place in kept])
+    await _set_clock(anvil)
     return f"  blocks {head - depth + 1} to {head} are others now, with {len(kept)} of {len(found)} transactions"
 
 
@@ -30,6 +32,7 @@ async def rollback(anvil: Anvil, depth: int) -> str:
     depth = min(depth, head - 1)
     found = await _transactions(anvil, head - depth + 1, head)
     await anvil.rpc("anvil_rollback", depth)
+    await _set_clock(anvil)
     back = 0
     for _, _, raw in found:
         try:
@@ -38,6 +41,14 @@ async def rollback(anvil: Anvil, depth: int) -> str:
         except AnvilRpcError:
             continue  # known already: anvil put it back itself
     return f"  blocks {head - depth + 1} to {head} are dropped, {back} of {len(found)} transactions sent again"
+
+
+async def _set_clock(anvil: Anvil) -> None:
+    """Real blocks tell the time. anvil's go on from the last one that stayed: a mint would be older than its deposit."""
+    newest = await anvil.rpc("eth_getBlockByNumber", "latest", False)
+    behind = round(time.time() - int(newest["timestamp"], 16))
+    if behind > 0:
+        await anvil.rpc("evm_increaseTime", behind)
 
 
 async def _transactions(anvil: Anvil, first: int, last: int) -> list[tuple[int, str, str]]:

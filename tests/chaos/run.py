@@ -6,19 +6,23 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from infra.localnet.processes import ProcessError
 from infra.localnet.stuck import StuckError
 from tests.chaos.faults import Storms
 from tests.chaos.manifest import Manifest
-from tests.chaos.people import People
+from tests.chaos.people import NODE_FAILED, People
 from tests.chaos.truth import broken, burns_on_chain, documents_wrong, unjustified, unsettled, waits_without_reason
 from tests.chaos.world import World
 from tests.e2e.bridge_truth import heartbeats
 
 _LEVEL_SECONDS = 180.0
+_LOOK_SECONDS = 0.5
+_TELL_SECONDS = 30.0
 
 Say = Callable[[str], None]
 Then = Callable[[World, People], Awaitable[None]]
@@ -65,7 +69,7 @@ async def run(name: str, manifest: Manifest, seed: int, directory: Path, say: Sa
                 await then(world, people)
     except BaseExceptionGroup as group:
         raise InvariantError(f"{_first(group)!s}\n{replay}") from group
-    except (AssertionError, StuckError, TimeoutError) as error:
+    except (AssertionError, StuckError, TimeoutError, ProcessError) as error:
         raise InvariantError(f"{error}\n{replay}") from error
     outcome.seconds = time.monotonic() - began
     told(f"all invariants hold: {dict(outcome.requests)}, {outcome.faults} faults; people had to try again: {people.failures}")
@@ -76,7 +80,7 @@ async def _live_through(world: World, people: People, storms: Storms, timeline: 
     """Requests and faults at once, then peace, until everything has reached its end on the chains."""
     manifest = world.manifest
     async with asyncio.TaskGroup() as group:
-        minting = group.create_task(people.keep_minting())
+        beside = [group.create_task(one) for one in (people.keep_minting(), _watch(world), _tell(world, people, told))]
         doing = [
             group.create_task(people.keep_depositing(manifest.seconds)),
             group.create_task(people.keep_burning(manifest.seconds)),
@@ -85,14 +89,36 @@ async def _live_through(world: World, people: People, storms: Storms, timeline: 
         await asyncio.gather(doing[0], doing[2])
         told("everything is whole again")
         await _settled(world, people, doing[1])
-        minting.cancel()
+        for one in beside:
+            one.cancel()
+
+
+async def _watch(world: World) -> None:
+    """Nobody ends by himself. Raises `ProcessError`."""
+    while True:
+        world.net.check_processes()
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _tell(world: World, people: People, told: Say) -> None:
+    """How far everything is, now and then."""
+    while True:
+        await asyncio.sleep(_TELL_SECONDS)
+        with suppress(*NODE_FAILED):
+            left = await unsettled(world.net, people.deposits, people.bad_deposits)
+            told(f"so far {len(people.deposits) + len(people.bad_deposits)} deposits; open: {', '.join(left) or 'nothing'}")
 
 
 async def _settled(world: World, people: People, burning: asyncio.Task[None]) -> None:
     async def done() -> bool:
         return burning.done() and not await unsettled(world.net, people.deposits, people.bad_deposits)
 
-    await world.net.wait_until(done, seconds=world.manifest.stuck_seconds, what="every request to be settled on its chain")
+    try:
+        await world.net.wait_until(done, seconds=world.manifest.stuck_seconds, what="every request to be settled on its chain")
+    except StuckError as error:
+        left = await unsettled(world.net, people.deposits, people.bad_deposits)
+        burned = f"{len(await burns_on_chain(world.net))} of {world.manifest.requests.burns} burns are on the chain"
+        raise StuckError(f"open: {', '.join(left) or 'nothing'}; {burned}; tried again: {people.failures}\n{error}") from error
 
 
 async def _check(world: World, people: People, told: Say, outcome: Outcome) -> None:

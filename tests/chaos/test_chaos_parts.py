@@ -240,7 +240,9 @@ async def test_the_clock_of_a_process_jumps_and_its_monotonic_one_does_not(tmp_p
     clock = tmp_path / "clock"
     clock.write_text("0")
     code = (
-        "import sys, time\nfrom datetime import UTC, datetime\n"
+        "import sys, time\nfrom datetime import UTC, datetime\nfrom loguru import logger\n"
+        "class Own(datetime): pass\nassert type(Own(2026, 1, 1)) is Own and not isinstance(datetime.now(UTC), Own)\n"
+        "logger.remove()\nlogger.add(sys.stdout, format='{time:YYYY}')\nlogger.info('')\n"
         "for _ in sys.stdin:\n"
         "  time.sleep(0.2)\n"
         "  said = datetime.now(UTC)\n"
@@ -260,6 +262,8 @@ async def test_the_clock_of_a_process_jumps_and_its_monotonic_one_does_not(tmp_p
         assert real == "True"
         return float(times[0]), float(times[1]), float(times[2])
 
+    year = (await process.stdout.readline()).decode().strip()
+    assert year.isdigit(), year
     wall, shown, monotonic = await look()
     clock.write_text("-86400")
     later, shown_later, monotonic_later = await look()

@@ -36,22 +36,23 @@ def _time_ns() -> int:
 
 
 class _Meta(type):
+    # A library's own subclass of it is a class of its own: only this one stands for the real one.
     def __instancecheck__(cls, instance):
-        return isinstance(instance, _real)
+        return isinstance(instance, _real) if cls is _Datetime else type.__instancecheck__(cls, instance)
 
     def __subclasscheck__(cls, subclass):
-        return issubclass(subclass, _real)
+        return issubclass(subclass, _real) if cls is _Datetime else type.__subclasscheck__(cls, subclass)
 
 
 class _Datetime(_real, metaclass=_Meta):
     """Makes real ones, so that C code that asks for exactly those is content."""
 
     def __new__(cls, *arguments, **named):
-        return _real(*arguments, **named)
+        return _real(*arguments, **named) if cls is _Datetime else _real.__new__(cls, *arguments, **named)
 
     @classmethod
     def now(cls, tz=None):
-        return _real.fromtimestamp(_time(), tz)
+        return (_real if cls is _Datetime else cls).fromtimestamp(_time(), tz)
 
     @classmethod
     def utcnow(cls):
