@@ -20,9 +20,13 @@ PYTHON ?= $(shell for one in python3.11 python3.12 python3.13 python3; do \
 ARGS ?=
 # Test processes at once.
 WORKERS ?= 2
+# What covers flows, keys and codecs, and the coverage in percent that each of them has reached: it only goes up.
+COVERING := $(addprefix tests/,unit/test_flow* unit/test_keys* unit/test_cli_keys.py unit/test_ethereum* unit/test_pocket_[acmv]* \
+	property/test_ethereum* property/test_pocket* integration/test_keys*)
+REACHED := 99.5
 COMPILE := uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11
 
-.PHONY: help setup demo up test lint format chaos bench lock clean
+.PHONY: help setup demo up test lint coverage fuzz mutation format chaos bench lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -53,6 +57,18 @@ secrets: setup ## Accept what lint takes for secrets and is worthless: writes .s
 format: setup ## Put the code into shape
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
+
+coverage: setup ## Hold the coverage by branch of flows, keys and codecs: it fails when it falls
+	@$(PY) -m coverage run -m pytest -q --no-header -p no:cacheprovider $(COVERING)
+	@for part in flows keys chains; do \
+		$(PY) -m coverage report --include="reactor/$$part/*" --fail-under=$(REACHED); done
+
+fuzz: setup ## Feed a million damaged inputs to codecs, parsers and settings (a quarter of an hour)
+	@HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -p no:cacheprovider tests/property/test_fuzz.py $(ARGS)
+
+mutation: setup ## Change the code of flows, journal, keys and codecs bit by bit and see which tests notice (hours; prints the score)
+	@$(VENV)/bin/mutmut run $(ARGS) | tail -n 3
+	@$(PY) -m tests.mutation
 
 chaos: setup ## Run whole bridges while everything around them fails and lies (ARGS="--manifest NAME --seed N"; all take an hour)
 	@$(PY) -m tests.chaos $(ARGS)

@@ -86,3 +86,9 @@ def test_the_first_differs_from_subject_to_subject() -> None:
 def test_who_is_no_member_has_a_place_too() -> None:
     assert 0 <= turn("stranger", ["a", "b"], "one") <= 2
     assert turn("stranger", [], "one") == 0
+
+
+def test_when_every_attempt_failed_the_next_one_is_due() -> None:
+    failed = [paid(4, 10, code=10), paid(5, 11, code=10)]
+    assert failed_attempts([10, 11], failed) == 2
+    assert failed_attempts([10, 11], failed[1:]) == 0

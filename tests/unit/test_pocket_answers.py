@@ -10,6 +10,7 @@ import pytest
 
 from reactor.chains.pocket.errors import MalformedAnswer, NotFound, PocketRpcError, RpcRefused, RpcUnavailable
 from reactor.chains.pocket.morse import answers
+from reactor.chains.pocket.morse.codec import OtherMsg, StdTx, encode_tx, tx_hash
 from reactor.chains.pocket.types import SubmitOutcome
 
 pytestmark = pytest.mark.unit
@@ -204,6 +205,13 @@ def test_bytes_that_do_not_decode_are_a_fact() -> None:
     tx = answers.parse_tx(ASKED, {**SHOWN, "tx": ""})
     assert (tx.decoded, tx.is_send, tx.amount, tx.raw) == (False, False, None, b"")
     assert tx.reason.startswith("length: ")
+
+
+def test_a_message_of_another_kind_is_no_send() -> None:
+    raw = encode_tx(StdTx(OtherMsg("/x.nodes.MsgUnjail", b""), (), b"k" * 32, b"s", "hi", 3))
+    shown = {**SHOWN, "tx": base64.b64encode(raw).decode(), "hash": tx_hash(raw)}
+    tx = answers.parse_tx(ASKED, shown)
+    assert (tx.decoded, tx.is_send, tx.memo, tx.amount) == (True, False, "hi", None)
 
 
 def test_the_old_envelope_is_read_below_the_upgrade_alone() -> None:

@@ -8,12 +8,23 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from reactor.chains.pocket.errors import PocketDecodeError
-from reactor.chains.pocket.morse import multisig
-from reactor.chains.pocket.morse.codec import MAX_TX_BYTES, Coin, OtherMsg, SendMsg, StdTx, decode_tx, encode_tx, tx_hash
+from reactor.chains.pocket.morse import amino, multisig
+from reactor.chains.pocket.morse.codec import (
+    MAX_TX_BYTES,
+    SEND_TYPE_URL,
+    Coin,
+    OtherMsg,
+    SendMsg,
+    StdTx,
+    decode_tx,
+    encode_send,
+    encode_tx,
+    tx_hash,
+)
 from reactor.chains.pocket.morse.gotext import decode_utf8, json_string, parse_integer
 from reactor.chains.pocket.morse.returns import AssembleError, ReturnTx, assemble, return_entropy, verify_share
 from reactor.chains.pocket.morse.verify import Fault, verify_ed25519, verify_transaction
-from reactor.chains.pocket.morse.wire import encode_bytes_field, encode_int64, encode_uvarint, read_uvarint
+from reactor.chains.pocket.morse.wire import encode_bytes_field, encode_int64, encode_uvarint, fields, read_uvarint, to_int64
 
 pytestmark = pytest.mark.unit
 
@@ -291,3 +302,69 @@ def test_multisignatures_with_gaps_are_read_and_do_not_verify() -> None:
 def test_a_one_key_multisig_decodes() -> None:
     key = bytes.fromhex(KEYS[0])
     assert multisig.decode_multisig_key(multisig.encode_multisig_key([key])) == (key,)
+
+
+def _amino(*messages: bytes) -> bytes:
+    body = bytes(amino.STD_TX) + b"".join(encode_bytes_field(1, one) for one in messages)
+    return encode_uvarint(len(body)) + body
+
+
+def test_the_old_envelope_holds_one_message() -> None:
+    other = decode_tx(_amino(b"\x01\x02\x03\x04rest"), allow_amino=True)
+    assert other.msg == OtherMsg("amino:01020304", b"rest")
+    for messages in ((), (b"", b"")):
+        with pytest.raises(PocketDecodeError, match=f"^msg: {len(messages)} messages instead of one"):
+            decode_tx(_amino(*messages), allow_amino=True)
+
+
+def test_an_empty_amount_leaves_the_one_before() -> None:
+    send = encode_send(SendMsg("aa" * 20, "bb" * 20, 7)) + encode_bytes_field(3, b"")
+    coin = encode_bytes_field(1, b"upokt") + encode_bytes_field(2, b"5") + encode_bytes_field(2, b"")
+    message = encode_bytes_field(1, SEND_TYPE_URL.encode()) + encode_bytes_field(2, send)
+    body = encode_bytes_field(1, message) + encode_bytes_field(2, coin)
+    tx = decode_tx(encode_uvarint(len(body)) + body)
+    assert (tx.msg, tx.fee, tx.fee_upokt) == (SendMsg("aa" * 20, "bb" * 20, 7), (Coin(5),), 5)
+
+
+@pytest.mark.parametrize(("value", "spelled"), [(0, "00"), (127, "7f"), (128, "8001"), ((1 << 64) - 1, "ff" * 9 + "01")])
+def test_varints_at_their_edges(value: int, spelled: str) -> None:
+    assert encode_uvarint(value).hex() == spelled
+
+
+@pytest.mark.parametrize("value", [-1, 1 << 64])
+def test_what_is_no_varint(value: int) -> None:
+    with pytest.raises(ValueError, match="varint out of range"):
+        encode_uvarint(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "good"), [(-(1 << 63), True), ((1 << 63) - 1, True), (-(1 << 63) - 1, False), (1 << 63, False)]
+)
+def test_int64_at_its_edges(value: int, good: bool) -> None:
+    if good:
+        assert to_int64(read_uvarint(encode_int64(value), 0, "x")[0]) == value
+    else:
+        with pytest.raises(ValueError, match="int64 out of range"):
+            encode_int64(value)
+
+
+def test_groups_are_skipped_to_a_depth() -> None:
+    start, end = encode_uvarint(100 << 3 | 3), encode_uvarint(100 << 3 | 4)
+    for depth, good in ((9_999, True), (10_000, True), (10_001, False)):
+        walk = fields(start * depth + end * depth, "x", {})
+        if good:
+            assert list(walk) == []
+        else:
+            with pytest.raises(PocketDecodeError, match="nested too deep"):
+                list(walk)
+
+
+def test_keys_of_another_length_make_no_multisig() -> None:
+    with pytest.raises(ValueError, match="public key 1: 31 bytes instead of 32"):
+        multisig.encode_multisig_key([b"k" * 32, b"k" * 31])
+
+
+def test_only_bytes_that_are_no_utf8_are_replaced() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        "\ud800".encode("utf-8", "pocket-go-replace")
+    assert decode_utf8(b"a\xff\xfeb") == "a\ufffd\ufffdb"

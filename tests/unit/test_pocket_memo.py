@@ -134,3 +134,17 @@ def test_the_configured_chain_id_is_what_is_kept() -> None:
     assert isinstance(parse_memo(f"{{{A},{C}}}", "31337"), MemoError)
     with pytest.raises(ValueError, match="configured chain id"):
         parse_memo(f"{{{A},{C}}}", "main")
+
+
+@pytest.mark.parametrize(
+    ("memo", "address"),
+    [
+        ('{"\\u0061ddress":"\\u0030x%s","chain_id":"1"}', True),
+        ('{"address\\ud800":"0x%s","chain_id":"1"}', False),
+        ('{"\ud800":1,"address":"0x%s","chain_id":"1"}', True),
+        ('{"address-of-someone":5,"address":"0x%s","chain_id":"1"}', True),
+    ],
+)
+def test_names_are_unescaped_before_they_count(memo: str, address: bool) -> None:
+    found = parse_memo(memo % ("ab" * 20), "1")
+    assert isinstance(found, Memo) is address
