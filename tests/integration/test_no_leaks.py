@@ -38,23 +38,20 @@ PASSWORD = quote(S.mongo_password.decode(), safe="")
 DEAD_RPC = f"http://user:{S.rpc_password.decode()}@127.0.0.1:1/v3/{S.api_key.decode()}"
 REACTOR = [sys.executable, "-m", "reactor.cli.main"]
 
-# A fault inside a signer, with the key in a local variable that the failing line names.
+# A fault inside a signer, with the key in a local variable that the failing line names. Heartbeats are still signed: without
+# them it would not come so far.
 FAULTY_SIGNER = """
 import sys
 from reactor.cli.main import main
-from reactor.keys import local
-from reactor.validator import Validator
+from reactor.keys.local import Secp256k1Signer
 
-def sign(signer, payload):
-    key = signer._key.secret
-    raise RuntimeError("the library failed" if key else "")
+async def sign(signer, payload, purpose="other", original=Secp256k1Signer.sign):
+    if purpose == "request":
+        key = signer._key.secret
+        raise RuntimeError("the library failed" if key else "")
+    return await original(signer, payload, purpose)
 
-def run(validator, original=Validator.run):
-    # Not before: the pre-flight asks each signer for a signature.
-    local.Secp256k1Signer._sign = sign
-    return original(validator)
-
-Validator.run = run
+Secp256k1Signer.sign = sign
 {more}
 sys.exit(main())
 """
