@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from ethereum_helpers import USER, VALIDATORS, Bridge, Proxy, result, running_bridge, running_proxy, until
+from ethereum_helpers import USER, VALIDATORS, Bridge, Proxy, error, read_all, result, running_bridge, running_proxy, until
 from liars import LIES, OTHER_HASH, POCKET_LIES, PocketProxy, lie, pocket_proxy, tampering
 
 from infra.localnet.pocket.genesis import Genesis
@@ -18,6 +18,7 @@ from infra.localnet.pocket.node import PocketNode
 from infra.localnet.pocket.wallet import Vault, Wallet
 from reactor.chains.errors import ChainError, NotAgreed, NotFound
 from reactor.chains.ethereum import contracts
+from reactor.chains.ethereum.wire import TooMuch
 from reactor.chains.pocket import NotFound as PocketNotFound
 from reactor.chains.pocket import PocketChain, PocketRpcError, RetryPolicy, WindowNotReady, connect
 from reactor.chains.rpc import Retries
@@ -129,6 +130,33 @@ async def test_with_an_agreement_of_one_only_the_preferred_endpoint_is_asked(bri
         assert await burns(chain, bridge) == AMOUNTS
     assert proxies[0].calls == ["eth_chainId", "eth_getBlockByNumber", "eth_getLogs", "eth_getBlockByNumber"]
     assert proxies[1].calls == proxies[2].calls == []
+
+
+def _limited(blocks: int) -> Any:
+    """A node that refuses windows of more blocks."""
+
+    def fault(method: str, params: list[Any]) -> web.Response | None:
+        if method != "eth_getLogs" or int(params[0]["toBlock"], 16) - int(params[0]["fromBlock"], 16) < blocks:
+            return None
+        return error(-32005, f"block range is too large, max {blocks}")
+
+    return fault
+
+
+async def test_a_limit_of_one_that_must_agree_makes_windows_smaller_and_all_is_read(bridge: Bridge, proxies: list[Proxy]) -> None:
+    head = await bridge.anvil.block_number()
+    proxies[1].fault = _limited(7)
+    async with bridge.chain(*(proxy.url for proxy in proxies[:2]), agreement=2) as chain:
+        windows = await read_all(chain, 1, head)
+        assert [event.amount for window in windows for event in window.burns] == AMOUNTS
+        assert max(window.to_block - window.from_block + 1 for window in windows) <= 7
+        assert chain.problems == []
+    proxies[1].fault = _limited(0)
+    async with bridge.chain(*(proxy.url for proxy in proxies[:2]), agreement=2, retries=PATIENT) as chain:
+        with pytest.raises(TooMuch):
+            await chain.window(1, head)
+    async with bridge.chain(*(proxy.url for proxy in proxies), agreement=2) as chain:
+        assert len(await read_all(chain, 1, head)) == 1, "where two others agree, who refuses everything is not needed"
 
 
 def _state(value: int, *selectors: str) -> Any:

@@ -23,6 +23,7 @@ BY_HASH_SECONDS = 3600.0
 _WINDOW_TRIES = 3
 # Halvings of the window in one read; 2^20 blocks is more than any span.
 _SHRINKS = 20
+_Shown = tuple[Window, tuple[logs.Log, ...]]
 _EVENT_TOPICS = [contracts.BURN_TOPIC, contracts.MINTED_TOPIC, *contracts.CHANGE_TOPICS]
 
 
@@ -60,24 +61,17 @@ class ContractEvents:
         _check_range(from_block, to_block)
         if self._nodes.agreement > 1:
             return await self._agreed_window(from_block, to_block)
-        return await self._nodes.run(lambda endpoint: self._window(endpoint, from_block, to_block, self.span))
+        window, changes = await self._nodes.run(lambda endpoint: self._window(endpoint, from_block, to_block, self.span))
+        self._on_changes(changes)
+        return window
 
     async def _agreed_window(self, from_block: int, to_block: int) -> Window:
         """All endpoints are asked for the same blocks; a size that one of those needed refuses is halved for all."""
         for _ in range(_SHRINKS):
             blocks = min(self.span.blocks, to_block - from_block + 1)
-            end = from_block + blocks - 1
-            question = Question[Window](
-                f"the events of blocks {from_block} to {end}",
-                "events",
-                same=lambda window: (window.burns, window.minted, window.last_header),
-                show=lambda window: f"{len(window.burns)} burns, {len(window.minted)} mints up to {window.last_header.hash}",
-                soft=(wire.TooMuch, NotFound),
-                accuse="shows other events",
-            )
             began = time.monotonic()
             try:
-                window = await self._nodes.agree(question, lambda endpoint: self._window(endpoint, from_block, end, None))  # noqa: B023 - awaited at once
+                window, changes = await self._agreed(from_block, from_block + blocks - 1)
             except wire.TooMuch:
                 if not self.span.refused(blocks):
                     raise
@@ -86,18 +80,29 @@ class ContractEvents:
                 self.span.failed(blocks)
                 raise
             self.span.answered(blocks, time.monotonic() - began)
+            self._on_changes(changes)
             return window
-        raise NotFound("no size of window is small enough", method="eth_getLogs")
+        raise wire.TooMuch("no size of window is small enough", method="eth_getLogs")
 
-    async def _window(self, endpoint: Endpoint, from_block: int, to_block: int, span: Span | None) -> Window:
-        """One endpoint's; without a span all of it or an error."""
+    async def _agreed(self, from_block: int, to_block: int) -> _Shown:
+        question = Question[_Shown](
+            f"the events of blocks {from_block} to {to_block}",
+            "events",
+            same=lambda shown: (shown[0].burns, shown[0].minted, shown[0].last_header, shown[1]),
+            show=lambda shown: f"{len(shown[0].burns)} burns, {len(shown[0].minted)} mints up to {shown[0].last_header.hash}",
+            soft=(wire.TooMuch, NotFound),
+            accuse="shows other events",
+        )
+        return await self._nodes.agree(question, lambda endpoint: self._window(endpoint, from_block, to_block, None))
+
+    async def _window(self, endpoint: Endpoint, from_block: int, to_block: int, span: Span | None) -> _Shown:
+        """One endpoint's, and its events that may have changed the contracts' state; without a span all of it or an error."""
         found, last = await self._logs(
             endpoint, from_block, to_block, addresses=[self.wpokt, self.controller], topics=[_EVENT_TOPICS], span=span
         )
         times = await self._times(endpoint, found)
-        changes = [log for log in found if log.topics and log.topics[0] in contracts.CHANGE_TOPICS]
-        self._on_changes(changes)
-        return Window(
+        changes = tuple(log for log in found if log.topics and log.topics[0] in contracts.CHANGE_TOPICS)
+        window = Window(
             from_block=from_block,
             to_block=last.number,
             burns=logs.burns_of(found, self.wpokt, times),
@@ -106,6 +111,7 @@ class ContractEvents:
             endpoint=endpoint.label,
             contracts_changed=bool(changes),
         )
+        return window, changes
 
     async def minted_lookup(self, recipient: str, nonce: int, from_block: int, to_block: int) -> tuple[MintedEvent, ...]:
         """The `Minted` events to `recipient` with `nonce` in the blocks `from_block` to `to_block`, both included."""

@@ -390,7 +390,7 @@ def _same_window(low: int, high: int) -> Question[Window]:
     return Question(
         f"the vault's transactions of blocks {low} to {high}",
         "transactions",
-        same=lambda window: (window.to_height, window.last_block.hash, window.received, window.sent),
+        same=lambda window: (window.to_height, window.last_block.hash, window.last_block.time, window.received, window.sent),
         show=lambda window: f"{len(window.received)} received, {len(window.sent)} sent up to block {window.to_height}",
         soft=(WindowTooLarge, WindowNotReady),
         accuse="shows other transactions",
