@@ -146,6 +146,7 @@ async def test_after_a_kill_another_host_takes_over_once_the_killed_one_was_sile
     bridge: BridgeUnderTest, copies: Copies
 ) -> None:
     original = bridge.runners[2]
+    await beating(bridge, original)
     await kill(original)
     heir = copies.runner("heir")
     hash_ = await bridge.send(bridge.deposit_of(AMOUNT, "no memo")[0])
@@ -170,7 +171,8 @@ async def test_after_a_kill_another_host_takes_over_once_the_killed_one_was_sile
 
 
 async def test_after_a_kill_on_the_same_disk_nothing_is_waited_for(bridge: BridgeUnderTest) -> None:
-    original = bridge.runners[2]
+    original = bridge.runners[1]  # no other process had its key in this module
+    await beating(bridge, original)
     await kill(original)
     await original.start()
     await bridge.eventually(lambda: original.running.hearts.seen, "it to have heard the others")
@@ -224,6 +226,11 @@ async def test_nothing_unjustified_was_signed(bridge: BridgeUnderTest) -> None:
 async def started(runner: Runner) -> Runner:
     await runner.start()
     return runner
+
+
+async def beating(bridge: BridgeUnderTest, runner: Runner) -> None:
+    """Wait until its own heartbeat lies in the database."""
+    await bridge.eventually(lambda: runner.running.hearts.twins._beaten_at is not None, "its first heartbeat")
 
 
 async def kill(runner: Runner) -> None:
