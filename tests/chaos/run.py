@@ -21,6 +21,8 @@ from tests.chaos.world import World
 from tests.e2e.bridge_truth import heartbeats
 
 _LEVEL_SECONDS = 180.0
+_AROUND_SECONDS = 600.0
+"""For starting and ending everything on a busy machine."""
 _LOOK_SECONDS = 0.5
 _TELL_SECONDS = 30.0
 
@@ -61,7 +63,8 @@ async def run(name: str, manifest: Manifest, seed: int, directory: Path, say: Sa
     outcome.faults = len(timeline)
     replay = f'replay: make chaos ARGS="--manifest {name} --seed {seed}"; logs in {directory}'
     try:
-        async with World(manifest, timeline, directory, told) as world:
+        longest = manifest.seconds + manifest.stuck_seconds + _LEVEL_SECONDS + _AROUND_SECONDS
+        async with asyncio.timeout(longest), World(manifest, timeline, directory, told) as world:
             people = People(world.net, Random(f"{seed} people"), manifest.requests, told)
             await _live_through(world, people, Storms(world, Random(f"{seed} faults"), told), timeline, told)
             await _check(world, people, told, outcome)

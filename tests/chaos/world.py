@@ -20,6 +20,7 @@ from infra.localnet.pocket.node import PocketNode
 from tests.chaos.ethereum_node import EthereumNode
 from tests.chaos.kinds import AnyFault
 from tests.chaos.manifest import Manifest
+from tests.chaos.provider import PatientProvider
 from tests.chaos.wire import Wire
 
 _SHIFTED = Path(__file__).with_name("shifted")
@@ -89,6 +90,9 @@ class World:
                 on_step=self._say,
             )
         )
+        provider = PatientProvider(self.net.anvil.url)
+        self._around.append(provider.close)
+        self.net.web3.provider = provider
         await asyncio.gather(*(self._surround(one) for one in self.net.validators))
         self._say(f"starting {manifest.validators} validators")
         await self.net.start_validators()
