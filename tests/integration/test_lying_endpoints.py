@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from reactor.chains.ethereum.wire import TooMuch
 from reactor.chains.pocket import NotFound as PocketNotFound
 from reactor.chains.pocket import PocketChain, PocketRpcError, RetryPolicy, WindowNotReady, connect
 from reactor.chains.rpc import Retries
+from reactor.preflight import ethereum as preflight
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -247,6 +249,37 @@ async def _settled(read: Any) -> Any:
         return None
 
 
+async def test_who_says_429_is_not_asked_before_its_time(bridge: Bridge, proxies: list[Proxy]) -> None:
+    busy = proxies[0]
+    async with bridge.chain(busy.url, retries=PATIENT) as chain:
+        assert None not in [await _settled(chain.header(n)) for n in range(20)]
+        assert busy.calls.count("eth_getBlockByNumber") == 20
+        busy.fault = lambda method, params: web.Response(status=429, headers={"Retry-After": "200"}, text="slow down")
+        busy.calls.clear()
+        assert [await _settled(chain.header(n)) for n in range(20, 70)] == [None] * 50
+        assert busy.calls == ["eth_getBlockByNumber"]
+        assert any("HTTP 429" in problem for problem in chain.problems)
+
+
+async def test_check_names_a_fork_and_too_few_that_answer(bridge: Bridge, proxies: list[Proxy]) -> None:
+    urls = [proxy.url for proxy in proxies]
+    settings: Any = SimpleNamespace(ethereum=SimpleNamespace(rpc_urls=urls, agreement=2))
+    lie(proxies[2], "another block hash")
+    async with bridge.chain(*urls, agreement=2) as chain:
+        results, _ = await preflight.check_endpoints(chain, settings)
+        assert [(one.ok, one.level) for one in results] == [(True, "info"), (False, "warning"), (False, "warning")]
+        assert label(proxies[2]) in results[1].detail
+        assert "different providers" in results[2].remedy
+        proxies[2].fault = None
+        results, _ = await preflight.check_endpoints(chain, settings)
+        assert [one.ok for one in results] == [True, False]
+        for proxy in proxies[1:]:
+            lie(proxy, "HTML")
+        results, _ = await preflight.check_endpoints(chain, settings)
+        assert "nothing is read or signed" in results[-1].detail
+        assert results[-1].level == "error"
+
+
 async def test_shared_reads_ask_once_for_all(bridge: Bridge, proxies: list[Proxy]) -> None:
     async with bridge.chain(*(proxy.url for proxy in proxies), agreement=2) as chain:
         await chain.view()
@@ -352,6 +385,17 @@ async def test_honest_pocket_nodes_agree_in_everything(node: PocketNode, fronts:
             await chain.window(VAULT.address, 1, 99)
         await chain.survey(1)
         assert chain.problems == []
+
+
+async def test_a_pocket_node_that_says_429_is_not_asked_before_its_time(fronts: list[PocketProxy]) -> None:
+    async with connect([fronts[0].url], chain_id="localnet", retry=FAST) as chain:
+        assert None not in [await _settled(chain.head()) for _ in range(20)]
+        assert fronts[0].calls.count("query/height") == 20
+        fronts[0].change = lambda call, body, answer: web.Response(status=429, headers={"Retry-After": "200"}, text="slow down")
+        fronts[0].calls.clear()
+        assert [await _settled(chain.head()) for _ in range(50)] == [None] * 50
+        assert fronts[0].calls == ["query/height"]
+        assert any("HTTP 429" in problem for problem in chain.problems)
 
 
 async def test_a_balance_is_what_enough_nodes_stand_behind(node: PocketNode, fronts: list[PocketProxy]) -> None:
