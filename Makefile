@@ -82,7 +82,7 @@ lock: ## Choose newer versions and write the lock files of Python (needs uv)
 	$(COMPILE) --upgrade --extra dev --extra mongod -o requirements-dev.lock
 
 clean: ## Remove what was installed and what ran here
-	rm -rf $(VENV) $(CONTRACTS)/node_modules .localnet .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CONTRACTS)/node_modules .localnet .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage mutants
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A virtual environment with exactly what the lock file names, each file checked by its hash, and the source tree on its path.

@@ -110,7 +110,8 @@ def _memo(text: str) -> None:
         if isinstance(found, Memo):
             assert re.fullmatch("0x[0-9a-f]{40}", found.address)
             assert parse_memo(json.dumps({"address": found.address, "chain_id": found.chain_id}), "1") == found
-            assert isinstance(json.loads(text), dict)
+            with suppress(RecursionError):  # the other parser has less patience with depth and with digits
+                assert isinstance(json.loads(text, parse_int=str), dict)
     assert json.loads(json_string(decode_utf8(text.encode("utf-8", "surrogatepass")))) is not None
 
 

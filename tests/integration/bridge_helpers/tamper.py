@@ -27,6 +27,11 @@ _VALUES: tuple[Any, ...] = (
 _SIDE = (Collection.MINTED, Collection.RETURNED, Collection.HEARTBEAT)
 
 
+def _listed(document: Document, name: str) -> list[Any]:
+    found = document.get(name)
+    return found if isinstance(found, list) else []
+
+
 @dataclass
 class Tamperer:
     """Tampers with the documents of one bridge. `done` counts what took effect, by kind."""
@@ -189,7 +194,7 @@ class Tamperer:
     async def _objections(self) -> bool:
         if (found := await self._pick()) is None:
             return False
-        genuine = [one for _, document in self._past for one in document.get("objections") or [] if isinstance(one, dict)]
+        genuine = [one for _, document in self._past for one in _listed(document, "objections") if isinstance(one, dict)]
         strange = STRANGER.unsafe_sign_hash(b"\1" * 32).signature.to_0x_hex()
         said: list[Any] = [
             {"signer": one.address, "code": "other_outcome", "reason": "", "signature": strange}
