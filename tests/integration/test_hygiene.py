@@ -53,6 +53,12 @@ def test_a_secret_is_found_and_not_repeated(tree: Path, plant: Callable[[], str]
     assert not any(part in "".join(found(tree)) for part in text.split('"')[1:2])
 
 
+@pytest.mark.parametrize(("octets", "lines"), [(12, []), (15, []), (16, ["ids.py:1: Hex High Entropy String"])])
+def test_what_is_too_short_for_a_key_is_none(tree: Path, octets: int, lines: list[str]) -> None:
+    (tree / "ids.py").write_text(f'ONE = "{secrets.token_hex(octets)}"\n')
+    assert found(tree) == lines
+
+
 def test_nothing_is_found_where_nothing_is(tree: Path) -> None:
     assert found(tree) == []
 
