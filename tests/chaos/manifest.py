@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -105,6 +106,7 @@ class Manifest(Strict):
     rpc_endpoints: int = Field(1, ge=1, le=2, description="2: behind the one that fails or lies there is the shared one")
     oplog_mb: int | None = Field(None, ge=1)
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    felt: dict[str, str] = Field(default_factory=dict, description="by validator: what its log must say in the end")
     requests: Requests
     fault: tuple[AnyFault, ...] = ()
     storm: tuple[Storm, ...] = ()
@@ -115,6 +117,13 @@ class Manifest(Strict):
         for one in faults:
             if isinstance(one, OnValidator) and one.target not in {ANY, ALL, *self.names}:
                 raise ValueError(f"{one.told}: there are validators 1 to {self.validators} only")
+        if strangers := set(self.felt) - set(self.names):
+            raise ValueError(f"felt names {', '.join(sorted(strangers))}: there are validators 1 to {self.validators} only")
+        for name, pattern in self.felt.items():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"felt.{name} is no regular expression: {error}") from None
         if self.threshold > self.validators:
             raise ValueError(f"threshold is {self.threshold} of {self.validators} validators")
         if any(isinstance(one, OplogLost) for one in faults) and self.oplog_mb is None:

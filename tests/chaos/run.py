@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -135,6 +136,10 @@ async def _check(world: World, people: People, told: Say, outcome: Outcome) -> N
         code = await one.stop()
         wrong += [f"{one.name} ended with code {code}"] if code != 0 else []
     wrong += await unjustified(net)
+    # A fault that nobody feels shows nothing.
+    for name, pattern in world.manifest.felt.items():
+        if not re.search(pattern, world.validator(name).log.read_text()):
+            wrong.append(f"{name} felt nothing: its log does not say {pattern!r}")
     burns = len(await burns_on_chain(net))
     outcome.requests.update(deposits=len(people.deposits), bad_deposits=len(people.bad_deposits), burns=burns)
     if wrong:
