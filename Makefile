@@ -70,7 +70,7 @@ mutation: setup ## Change the code of flows, journal, keys and codecs bit by bit
 	@$(VENV)/bin/mutmut run $(ARGS) | tail -n 3
 	@$(PY) -m tests.mutation
 
-chaos: setup ## Run whole bridges while everything around them fails and lies (ARGS="--manifest NAME --seed N"; all take an hour)
+chaos: setup ## Run whole bridges while everything around them fails and lies (ARGS="--manifest NAME --seed N"; all: half an hour)
 	@$(PY) -m tests.chaos $(ARGS)
 
 bench: setup ## Measure the signing hop

@@ -12,19 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from pymongo.errors import PyMongoError
+
 from infra.localnet.processes import ProcessError
 from infra.localnet.stuck import StuckError
 from tests.chaos.faults import Storms
 from tests.chaos.manifest import Manifest
 from tests.chaos.people import NODE_FAILED, People
-from tests.chaos.truth import broken, burns_on_chain, documents_wrong, unjustified, unsettled, waits_without_reason
+from tests.chaos.truth import broken, burns_on_chain, documents_wrong, heartbeats, unjustified, unsettled, waits_without_reason
 from tests.chaos.world import World
-from tests.e2e.bridge_truth import heartbeats
 
 _LEVEL_SECONDS = 180.0
 _AROUND_SECONDS = 600.0
 """For starting and ending everything on a busy machine."""
 _LOOK_SECONDS = 0.5
+_ASK_SECONDS = 5.0
 _TELL_SECONDS = 30.0
 
 Say = Callable[[str], None]
@@ -84,7 +86,8 @@ async def _live_through(world: World, people: People, storms: Storms, timeline: 
     """Requests and faults at once, then peace, until everything has reached its end on the chains."""
     manifest = world.manifest
     async with asyncio.TaskGroup() as group:
-        beside = [group.create_task(one) for one in (people.keep_minting(), _watch(world), _tell(world, people, told))]
+        besides = (people.keep_minting(), _watch(world), _ask_why(world), _tell(world, people, told))
+        beside = [group.create_task(one) for one in besides]
         doing = [
             group.create_task(people.keep_depositing(manifest.seconds)),
             group.create_task(people.keep_burning(manifest.seconds)),
@@ -102,6 +105,16 @@ async def _watch(world: World) -> None:
     while True:
         world.net.check_processes()
         await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _ask_why(world: World) -> None:
+    """Whatever waits says why, all the time."""
+    while True:
+        with suppress(PyMongoError):
+            silent = await waits_without_reason(world.net)
+            if silent:
+                raise AssertionError(f"{len(silent)} documents wait without a reason: {'; '.join(silent[:5])}")
+        await asyncio.sleep(_ASK_SECONDS)
 
 
 async def _tell(world: World, people: People, told: Say) -> None:
