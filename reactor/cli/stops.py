@@ -53,7 +53,11 @@ HoldArgument = Annotated[
     ),
 ]
 ReleaseArgument = Annotated[
-    str, typer.Argument(help="A hold's number, a scope as `journal show` prints it, or what `hold` takes.")
+    str,
+    typer.Argument(
+        help="A hold's number, a scope as `journal show` prints it, what `hold` takes, or `over_threshold` or `over_window` for"
+        " all that the limits hold."
+    ),
 ]
 AttemptOption = Annotated[
     bool,
@@ -190,8 +194,12 @@ def release(
 
 def _meant(settings: Settings, journal: Journal, target: str) -> list[Hold]:
     """The active holds that the target names. Raises Problem where there is none."""
+    from reactor.state.limits import LIMIT_REASONS
+
     holds = journal.holds()
-    if target.isascii() and target.isdigit() and len(target) < 19:
+    if target in LIMIT_REASONS:
+        active = [one for one in holds if one.reason == target]
+    elif target.isascii() and target.isdigit() and len(target) < 19:
         active = [one for one in holds if one.id == int(target)]
     elif any(one.scope == target for one in journal.hold_history()):
         active = [one for one in holds if one.scope == target]

@@ -134,6 +134,7 @@ class Journal(Holds, CompleteSets):
         with self._db.transaction() as connection:
             allow_older = self._allows_older(connection)
             tally: Tally = {}
+            self._shown = (0, {})
             return [self._judge(connection, entry, tally, allow_older=allow_older) for entry in entries]
 
     def _judge(self, connection: Connection, entry: JournalEntry, tally: Tally, *, allow_older: bool) -> Verdict:

@@ -286,9 +286,15 @@ class Ledger(Wishes):
         return self._page("explained = 0 AND final = 1", kind, limit, after)
 
     def final_page(self, kind: EventKind, limit: int, after: Seen[Event] | None = None) -> list[Seen[Event]]:
-        """A page of final events up to the cursor, by (height, key); `after`: the last of the page before."""
+        """A page of final events up to the cursor, in the chain's order; `after`: the last of the page before."""
         cursor = self.cursor(kind)
-        return self._page(f"final = 1 AND height <= {cursor.height if cursor else 0}", kind, limit, after)
+        height, position = (after.event.height, encode(self._bridge, after.event).position) if after else (-1, -1)
+        rows = self._db.read(
+            "SELECT kind, body, final, key FROM events WHERE final = 1 AND kind = ? AND (height, position) > (?, ?)"
+            " AND height <= ? ORDER BY height, position LIMIT ?",
+            (kind.value, height, position, cursor.height if cursor else 0, limit),
+        )
+        return [_seen(row) for row in rows]
 
     def not_final(self, kind: EventKind) -> list[Seen[Event]]:
         """All events above the final height that the last scans showed."""

@@ -302,6 +302,20 @@ def test_release_by_number_and_by_scope(desk):
     assert desk.json("release", f"recipient:{RECIPIENT}", "--why", "y", "--apply")["active"] == []
 
 
+def test_all_that_a_limit_holds_is_released_at_once_and_nothing_else(desk, written):
+    journal = Journal.open(desk.settings.state.directory, desk.bridge)
+    for number in range(3):
+        journal.hold(f"event:{number}", "over_window", "", "validator", subject=str(number))
+    journal.hold("event:3", "over_threshold", "", "validator", subject="3")
+    journal.hold("signing", "operator", "", "alice")
+    journal.close()
+    assert "dry run" in desk.do("release", "over_window")
+    assert "released 3 holds" in desk.act("release", "over_window", "--why", "a known exchange")
+    assert desk.holds() == [("event:3", "over_threshold"), ("signing", "operator")]
+    assert "no active hold" in desk.act("release", "over_window", "--why", "x", code=1)
+    assert written[0][1][0] == "over_window"
+
+
 def test_release_of_what_is_not_held_is_refused_and_names_what_is(desk):
     desk.act("hold", "signing", "--why", "x")
     said = desk.act("release", "99", "--why", "y", code=1)
