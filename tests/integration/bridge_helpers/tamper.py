@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from copy import deepcopy
@@ -19,6 +20,7 @@ from bridge_helpers.harness import BridgeUnderTest
 from reactor.documents.statuses import REQUESTS, Collection, Status
 
 _REMEMBERED = 400
+_BURST = 8
 _VALUES: tuple[Any, ...] = (
     *WRONG_TYPES.values(), None, "", "0", "1", "-1", "999999999999", "9" * 78, "9" * 79, "x" * 5000, 0, 1, -1, 2.5, True,
     Int64(2**62), Decimal128("1"), Regex("x"), ObjectId(b"\x01" * 12), [], {}, [[]], [None], ["x"] * 300, {"$gt": ""},
@@ -47,24 +49,23 @@ class Tamperer:
         return self.done.total()
 
     async def tamper(self, count: int) -> None:
-        """Until `count` more changes have taken effect. After each, the validators run on for a random moment."""
+        """Until `count` more changes have taken effect. Between bursts of them the validators run on for a random moment."""
         goal = self.total + count
         follower = asyncio.create_task(self._follow())
         try:
             while self.total < goal:
-                kind, act = self.rng.choice(self._acts())
-                try:
-                    took = await act()
-                except (WriteError, DuplicateKeyError, OperationFailure, BSONError, OverflowError):
-                    continue  # what Mongo itself does not take
-                if took:
-                    self.done[kind] += 1
-                    await asyncio.sleep(self.rng.choice((0, 0, 0.002, 0.01, 0.05)))
-                else:
-                    await asyncio.sleep(0.002)
+                # Bursts, so that several documents, or one several times, change between two steps of a validator.
+                await asyncio.gather(*(self._one() for _ in range(min(goal - self.total, self.rng.randint(1, _BURST)))))
+                await asyncio.sleep(self.rng.choice((0, 0.002, 0.01, 0.05)))
         finally:
             follower.cancel()
             await asyncio.gather(follower, return_exceptions=True)
+
+    async def _one(self) -> None:
+        kind, act = self.rng.choice(self._acts())
+        with contextlib.suppress(WriteError, DuplicateKeyError, OperationFailure, BSONError, OverflowError):  # Mongo refuses it
+            took = await act()
+            self.done[kind] += took
 
     async def _follow(self) -> None:
         """Remember versions of documents, and which were written last: those are the ones that validators work on."""
