@@ -104,6 +104,7 @@ class Manifest(Strict):
     ethereum_confirmations: int = Field(3, ge=1)
     pocket_confirmations: int = Field(1, ge=1)
     rpc_endpoints: int = Field(1, ge=1, le=2, description="2: behind the one that fails or lies there is the shared one")
+    agreement: int = Field(1, ge=1, le=2, description="so many endpoints must agree, of those who have nodes of their own")
     oplog_mb: int | None = Field(None, ge=1)
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     felt: dict[str, str] = Field(default_factory=dict, description="by validator: what its log must say in the end")
@@ -117,6 +118,8 @@ class Manifest(Strict):
         for one in faults:
             if isinstance(one, OnValidator) and one.target not in {ANY, ALL, *self.names}:
                 raise ValueError(f"{one.told}: there are validators 1 to {self.validators} only")
+        if self.agreement > self.rpc_endpoints:
+            raise ValueError(f"agreement is {self.agreement} of rpc_endpoints {self.rpc_endpoints}")
         if strangers := set(self.felt) - set(self.names):
             raise ValueError(f"felt names {', '.join(sorted(strangers))}: there are validators 1 to {self.validators} only")
         for name, pattern in self.felt.items():

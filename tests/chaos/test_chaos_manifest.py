@@ -61,6 +61,7 @@ def test_a_manifest_is_read_with_its_defaults() -> None:
         (GOOD + STORM.replace("[0.5, 2.0]", "[2.0, 0.5]"), ("pause is 2.0 to 0.5",)),
         (GOOD + STORM.replace("begin = 1.0", "begin = 61.0"), ("begin is 61.0", "never blows")),
         (GOOD + "[[fault]\n", ("no TOML",)),
+        ("agreement = 2\n" + GOOD, ("agreement is 2 of rpc_endpoints 1",)),
         ('felt = { validator-9 = "x" }\n' + GOOD, ("felt names validator-9",)),
         ('felt = { validator-1 = "(" }\n' + GOOD, ("felt.validator-1", "regular expression")),
     ],

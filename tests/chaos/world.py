@@ -85,7 +85,6 @@ class World:
                 directory=self._directory,
                 ethereum_finality=f"latest-{manifest.ethereum_confirmations}",
                 pocket_confirmations=manifest.pocket_confirmations,
-                settings=manifest.settings,
                 start=False,
                 on_step=self._say,
             )
@@ -99,6 +98,8 @@ class World:
 
     async def _surround(self, one: LocalValidator) -> None:
         made: dict[str, dict[str, Any]] = tomllib.loads(one.config.read_text())
+        for section, fields in self.manifest.settings.items():
+            made.setdefault(section, {}).update(fields)
         made["ethereum"]["rpc_timeout_ms"] = made["pocket"]["rpc_timeout_ms"] = _RPC_TIMEOUT_MS
         if one.name in self.manifest.lined(self._timeline):
             await self._lay_lines(one.name, made)
@@ -123,6 +124,7 @@ class World:
         self._around += [ethereum.close, pocket.close]
         shared = self.manifest.rpc_endpoints == 2
         made["ethereum"]["rpc_urls"] = [ethereum.url, *made["ethereum"]["rpc_urls"]] if shared else [ethereum.url]
+        made["ethereum"]["agreement"] = made["pocket"]["agreement"] = self.manifest.agreement
         made["pocket"]["rpc_urls"] = [pocket.url, *made["pocket"]["rpc_urls"]] if shared else [pocket.url]
 
     async def _keep_keys(self, one: LocalValidator, made: dict[str, dict[str, Any]]) -> None:
