@@ -121,8 +121,7 @@ def plain(value: object) -> object:
 
 def default(document: AnyRequest, name: str) -> object:
     """What a malformed field that no chain decides is set to: the model's default, as Mongo holds it."""
-    alias = "_id" if name == "id" else name
-    field = type(document).model_fields.get(alias)
+    field = type(document).model_fields.get(name)
     return None if field is None else plain(field.get_default(call_default_factory=True))
 
 

@@ -8,6 +8,7 @@ import pytest
 from coincurve import PrivateKey
 from eth_account import Account
 from eth_account.messages import encode_typed_data
+from eth_hash.auto import keccak
 
 from reactor.chains.ethereum.eip712 import (
     DOMAIN_TYPE_HASH,
@@ -159,3 +160,19 @@ def test_coincurve_and_eth_account_sign_alike() -> None:
     signature = signature[:64] + bytes([signature[64] + 27])
     assert signature == bytes(Account.unsafe_sign_hash(digest, key).signature)
     assert recover_signer(digest, signature) == Account.from_key(key).address.lower()
+
+
+def test_half_the_order_is_the_largest_s() -> None:
+    half = ORDER // 2
+
+    def recovered(s: int) -> list[str | None]:
+        """By the first points of the curve: most numbers are the first coordinate of one."""
+        return [recover_signer(b"\x01" * 32, r.to_bytes(32, "big") + s.to_bytes(32, "big") + b"\x1b") for r in range(1, 20)]
+
+    assert any(recovered(half))
+    assert not any(recovered(half + 1))
+
+
+def test_zero_is_an_amount_and_a_nonce_and_addresses_stand_to_the_right() -> None:
+    word = keccak(MINT_TYPE_HASH + bytes(12) + b"\xab" * 20 + bytes(64))
+    assert mint_struct_hash("0x" + "ab" * 20, 0, 0) == word

@@ -13,6 +13,7 @@ from reactor.chains.pocket.morse.codec import (
     MAX_TX_BYTES,
     SEND_TYPE_URL,
     Coin,
+    Envelope,
     OtherMsg,
     SendMsg,
     StdTx,
@@ -368,3 +369,17 @@ def test_only_bytes_that_are_no_utf8_are_replaced() -> None:
     with pytest.raises(UnicodeEncodeError):
         "\ud800".encode("utf-8", "pocket-go-replace")
     assert decode_utf8(b"a\xff\xfeb") == "a\ufffd\ufffdb"
+
+
+def test_an_empty_memo_is_left_out_unless_asked_for() -> None:
+    silent = replace(TX, memo="")
+    assert list(fields(body_of(encode_tx(silent)), "tx", {4: 2})) == []
+    assert list(fields(body_of(encode_tx(silent, explicit_empty_memo=True)), "tx", {4: 2})) == [(4, b"")]
+
+
+def test_faults_of_the_old_envelope_name_their_field() -> None:
+    with pytest.raises(PocketDecodeError) as caught:
+        decode_tx(_amino(bytes(amino.SEND) + encode_uvarint(1 << 3)), allow_amino=True)
+    assert caught.value.field == "msg.value.1"
+    with pytest.raises(ValueError, match=r"^only protobuf transactions are encoded"):
+        encode_tx(replace(TX, envelope=Envelope.AMINO))
