@@ -194,6 +194,26 @@ async def test_a_failure_is_that_keys_problem(bench: Bench) -> None:
     assert not bench.dispatcher.stuck(), "a success clears it"
 
 
+@pytest.mark.parametrize("before", ["backed off", "waiting", "done", "unknown"])
+async def test_what_an_operator_wants_taken_up_is_handled_at_once_wherever_it_stands(bench: Bench, before: str) -> None:
+    """`reactor retry` rings twice: as a sweep, which a key in back-off lets pass, and as its timer, which ends the back-off."""
+    bench.script["a"] = {"backed off": [RuntimeError("x")], "waiting": [Waiting("w", {}, Wake(after=1e6))]}.get(before, [])
+    if before != "unknown":
+        await bench.ring(A)
+    bench.calls.clear()
+    bench.dispatcher.ring(WakeUp(A, Cause.SWEEP))
+    bench.dispatcher.ring(WakeUp(A, Cause.TIMER))
+    await settle()
+    assert bench.calls == [("a", Cause.RETRY if before == "backed off" else Cause.SWEEP)]
+
+
+async def test_a_sweep_alone_leaves_a_key_in_its_back_off(bench: Bench) -> None:
+    bench.script["a"] = [RuntimeError("x")]
+    await bench.ring(A)
+    await bench.ring(A, Cause.SWEEP)
+    assert len(bench.calls) == 1
+
+
 async def test_the_back_off_is_bounded(bench: Bench) -> None:
     bench.script["a"] = [ValueError("poison")] * 100
     await bench.ring(A)
