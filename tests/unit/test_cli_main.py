@@ -51,6 +51,7 @@ def test_every_command_that_the_documentation_names_is_there():
         "journal new",
         "journal show",
         "journal export",
+        "journal allow-older",
         "keys new",
         "keys show",
         "version",
