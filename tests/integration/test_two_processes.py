@@ -18,6 +18,7 @@ from infra.localnet.processes import ProcessError
 from reactor.cli.faults import told
 from reactor.documents.statuses import Collection, Status
 from reactor.engine.supervisor import LoopError
+from reactor.handlers.heartbeat import verified_heartbeats
 from reactor.handlers.twins import SILENT_BEATS
 
 pytestmark = [
@@ -204,6 +205,11 @@ async def test_thousands_of_forged_heartbeats_end_nobody_and_hide_nobody(bridge:
         await bridge.eventually(lambda: all(one.hearts.counter > counters[one] + 1 for one in bridge.validators), "more beats")
         assert [one.hearts.twins.stop for one in bridge.validators] == ["", "", ""]
         assert [one.hearts.twins.silenced() for one in bridge.validators] == ["", "", ""]
+        # People find the true ones too, and are told how many are not.
+        addresses = [one.me.address for one in bridge.validators]
+        good, others = await verified_heartbeats(bridge.net.store, addresses)
+        assert {row["eth_address"] for row in good} == set(addresses)
+        assert others == 3000
         # A true one is still heard behind them: the younger process ends.
         await ended(await started(copies.runner("behind-forgeries")))
         for one in bridge.validators:
