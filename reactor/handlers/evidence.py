@@ -44,10 +44,13 @@ def heartbeat_known(context: Context, beat: Heartbeat) -> bool:
     told = int(beat.last_signature_at.timestamp())
     if told <= max(journal.created_at, journal.last_signature_at() or 0):
         return True
+    subject = f"process {beat.instance[:32]}"
+    if any((one.reason, one.subject) == (HoldReason.LOST_JOURNAL, subject) for one in journal.hold_history()):
+        return False  # told already; a person may have released it
     detail = (
         f"process {beat.instance[:32]} on {beat.hostname[:80]} signed with this key at"
         f" {beat.last_signature_at:%Y-%m-%d %H:%M:%S} UTC, later than all that the signing journal knows: it is an old copy"
     )
     logger.error("{}: signing stops until released", detail)
-    journal.hold(SIGNING, HoldReason.LOST_JOURNAL.value, detail, "validator", subject=f"process {beat.instance[:32]}")
+    journal.hold(SIGNING, HoldReason.LOST_JOURNAL.value, detail, "validator", subject=subject)
     return False

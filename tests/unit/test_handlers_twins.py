@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from reactor.adapters import BatchedJournal
 from reactor.documents.heartbeats import heartbeat_digest
@@ -372,3 +373,17 @@ async def test_a_forged_word_about_a_signature_stops_nobody(world: World) -> Non
     beat = await Process(world, "earlier", -60).beat({})
     Process(world, "now", 0).hearts.listen([{**beat, "last_signature_at": second(2**33)}], [])
     assert world.journal.holds() == []
+
+
+async def test_what_an_operator_has_released_is_not_held_again_and_not_told_again(world: World) -> None:
+    last = sign_something(world)
+    lines: list[str] = []
+    sink = logger.add(lambda text: lines.append(str(text)), level="ERROR")
+    try:
+        assert await told(world, last_signature_at=second(last + 1)) == ["lost_journal"]
+        world.journal.release("signing", "operator", "understood")
+        assert await told(world, last_signature_at=second(last + 1)) == []
+    finally:
+        logger.remove(sink)
+    assert sum("it is an old copy" in line for line in lines) == 1
+    assert await told(world, last_signature_at=second(last + 1), instance="another") == ["lost_journal"]
