@@ -169,6 +169,9 @@ async def test_an_identity_that_differs_from_the_others_signs_nothing(bridge: Br
 
 async def test_a_full_disk_stops_signing_and_nothing_else(bridge: BridgeUnderTest) -> None:
     third = bridge.runners[2].running
+    # With another identity it may have found more out than in. That is past, and its operator says so.
+    for hold in third.journal.holds():
+        third.journal.release(hold.id, "operator", "it ran with a wrong configuration")
     database = third.journal._db
 
     def fill() -> None:
