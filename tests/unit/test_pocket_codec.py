@@ -383,3 +383,10 @@ def test_faults_of_the_old_envelope_name_their_field() -> None:
     assert caught.value.field == "msg.value.1"
     with pytest.raises(ValueError, match=r"^only protobuf transactions are encoded"):
         encode_tx(replace(TX, envelope=Envelope.AMINO))
+
+
+def test_what_is_not_there_is_left_out() -> None:
+    nothing = encode_tx(replace(TX, public_key=b"", signature=b""))
+    assert list(fields(body_of(nothing), "tx", {3: 2})) == [(3, b"")]
+    unsigned = encode_tx(replace(TX, signature=b""))
+    assert list(fields(body_of(unsigned), "tx", {3: 2})) == [(3, encode_bytes_field(1, TX.public_key))]

@@ -41,6 +41,7 @@ class Tamperer:
     bridge: BridgeUnderTest
     rng: Random
     done: Counter[str] = field(default_factory=Counter)
+    _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _past: deque[tuple[Collection, Document]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     _rung: deque[tuple[Collection, Any]] = field(default_factory=lambda: deque(maxlen=16))
 
@@ -51,6 +52,7 @@ class Tamperer:
     async def tamper(self, count: int) -> None:
         """Until `count` more changes have taken effect. Between bursts of them the validators run on for a random moment."""
         goal = self.total + count
+        self._stopped.clear()
         follower = asyncio.create_task(self._follow())
         try:
             while self.total < goal:
@@ -58,8 +60,9 @@ class Tamperer:
                 await asyncio.gather(*(self._one() for _ in range(min(goal - self.total, self.rng.randint(1, _BURST)))))
                 await asyncio.sleep(self.rng.choice((0, 0.002, 0.01, 0.05)))
         finally:
-            follower.cancel()
-            await asyncio.gather(follower, return_exceptions=True)
+            # Told, not cancelled: the driver makes an error of its own of a cancellation, and the loop would go on.
+            self._stopped.set()
+            await follower
 
     async def _one(self) -> None:
         kind, act = self.rng.choice(self._acts())
@@ -70,17 +73,22 @@ class Tamperer:
     async def _follow(self) -> None:
         """Remember versions of documents, and which were written last: those are the ones that validators work on."""
         roles = {name: role for role, name in self.bridge.net.store.names.items() if role in REQUESTS}
-        while True:
+        while not self._stopped.is_set():
             try:
-                async with await self.bridge.net.store.database.watch(full_document="updateLookup") as stream:
-                    async for change in stream:
-                        role, document = roles.get(change["ns"].get("coll", "")), change.get("fullDocument")
-                        if role is not None and document is not None:
-                            self._rung.append((role, document["_id"]))
-                            if len(str(document)) < 50_000:
-                                self._past.append((role, document))
+                database = self.bridge.net.store.database
+                async with await database.watch(full_document="updateLookup", max_await_time_ms=100) as stream:
+                    while not self._stopped.is_set():
+                        if (change := await stream.try_next()) is not None:
+                            self._note(roles.get(change["ns"].get("coll", "")), change.get("fullDocument"))
             except PyMongoError:
                 await asyncio.sleep(0.05)  # a change that is too large for a stream
+
+    def _note(self, role: Collection | None, document: Document | None) -> None:
+        if role is None or document is None:
+            return
+        self._rung.append((role, document["_id"]))
+        if len(str(document)) < 50_000:
+            self._past.append((role, document))
 
     # --- where ------------------------------------------------------------------------------------------------
 
