@@ -28,6 +28,7 @@ MAX_SCRYPT_MEMORY = 2**30
 """A file may not ask for more than 1 GiB: a damaged one must fail, not exhaust the machine."""
 MAX_SCRYPT_P = 16
 MAX_PBKDF2_ROUNDS = 10_000_000
+_KEY_BYTES = 32
 _NONCE_BYTES = 12
 _SALT_BYTES = 16
 
@@ -113,6 +114,8 @@ def _bound_cost(crypto: dict[str, Any]) -> None:
         ValueError: too dear.
     """
     parameters = crypto["kdfparams"]
+    if parameters.get("dklen", _KEY_BYTES) != _KEY_BYTES:
+        raise ValueError
     if crypto["kdf"] == "pbkdf2":
         if not 1 <= parameters["c"] <= MAX_PBKDF2_ROUNDS:
             raise ValueError

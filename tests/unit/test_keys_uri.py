@@ -11,6 +11,7 @@ from eth_account import Account
 
 from reactor.keys import KeyProblem, create_key, open_signer
 from reactor.keys.aws import parse_place
+from reactor.keys.keystore import decrypt, encrypt
 from reactor.keys.local import signer_from_secret
 
 pytestmark = pytest.mark.unit
@@ -346,8 +347,17 @@ async def test_a_host_that_is_none_is_a_problem_of_the_key(uri):
         await open_signer(uri, "secp256k1", passphrase="x")
 
 
-async def test_opening_a_keystore_leaves_the_recursion_limit_as_it_was():
+def test_opening_a_keystore_leaves_the_recursion_limit_as_it_was():
     """eth-account lifts it to 100,000 when it is first imported, and a nested answer of a node would then end the process."""
     code = "import sys; from reactor.keys.keystore import encrypt; encrypt(bytes([7]) * 32, 'secp256k1', 'x', scrypt_n=2);"
     done = subprocess.run([sys.executable, "-c", f"{code} print(sys.getrecursionlimit())"], capture_output=True, check=True)
     assert int(done.stdout) == 1000
+
+
+@pytest.mark.parametrize("length", [2**31 - 1, 31, "32", None])
+def test_a_keystore_that_asks_for_a_key_of_another_length_is_damaged(length):
+    locked = encrypt(bytes.fromhex(SECRET), "secp256k1", "x", scrypt_n=FAST)
+    assert decrypt(json.dumps(locked), "secp256k1", "x", "keystore:///k").hex() == SECRET
+    locked["crypto"]["kdfparams"]["dklen"] = length
+    with pytest.raises(KeyProblem, match="damaged"):
+        decrypt(json.dumps(locked), "secp256k1", "x", "keystore:///k")
