@@ -102,7 +102,7 @@ def test_mixed_case_becomes_canonical() -> None:
 
 
 def test_another_contracts_events_are_none_of_ours() -> None:
-    logs = parse_logs([burn(address=OTHER), mint(address=OTHER)])
+    logs = parse_logs([burn(address=OTHER), mint(address=OTHER, logIndex="0x1")])
     assert burns_of(logs, WPOKT, times_of(logs)) == ()
     assert minted_of(logs, WPOKT, times_of(logs)) == ()
 
@@ -152,3 +152,18 @@ def test_events_of_another_shape_are_refused(log: dict[str, Any], field: str) ->
     logs = parse_logs([log])
     with pytest.raises(MalformedAnswer, match=field):
         assert not (burns_of(logs, WPOKT, times_of(logs)) + minted_of(logs, WPOKT, times_of(logs)))
+
+
+def test_a_log_that_a_node_shows_twice_is_one_burn() -> None:
+    """Two would be two payments: burns of a transaction are told apart by their place among its logs."""
+    first, second = burn(5, logIndex="0x0"), burn(6, logIndex="0x1")
+    shown = parse_logs([first, second, first, dict(second)])
+    assert [(one.burn_index, one.amount) for one in burns_of(shown, WPOKT, times_of(shown))] == [(0, 5), (1, 6)]
+
+
+@pytest.mark.parametrize(
+    "change", [{"topics": [BURN_TOPIC, word(9), word(POCKET), word(SENDER)]}, {"blockHash": "0x" + "b2" * 32}]
+)
+def test_two_different_logs_in_one_place_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(MalformedAnswer, match="two different ones with index 0 in block 16"):
+        parse_logs([burn(5), burn(5) | change])

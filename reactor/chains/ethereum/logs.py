@@ -50,8 +50,20 @@ def parse_logs(answer: object) -> list[Log]:
             raise MalformedAnswer(f"logs[{position}].{error.reason}") from None
         if log is not None:
             logs.append(log)
-    logs.sort(key=lambda log: (log.block_number, log.log_index))
-    return logs
+    return _each_once(logs)
+
+
+def _each_once(logs: Iterable[Log]) -> list[Log]:
+    """In chain order, without copies.
+
+    SECURITY: burns are told apart by their place among those of their transaction: a node that shows a log twice would make
+    two of one, and both would be paid.
+    """
+    places: dict[tuple[int, int], Log] = {}
+    for log in logs:
+        if places.setdefault((log.block_number, log.log_index), log) != log:
+            raise MalformedAnswer(f"logs: two different ones with index {log.log_index} in block {log.block_number}")
+    return [places[place] for place in sorted(places)]
 
 
 def _parse(raw: object) -> Log | None:
