@@ -201,13 +201,13 @@ class EthereumNode:
 
         return await self._shared.get(block, _BLOCK_SECONDS, ask)
 
-    async def knows(self, tx_hash: str) -> bool:
+    async def mined_burns(self, tx_hash: str) -> tuple[int, int] | None:
         # SECURITY: with agreement `NotFound` is the word of so many endpoints: one alone must not make us object.
         try:
-            await self._shared.get(("receipt", tx_hash), 0, lambda: self._chain.receipt_events(tx_hash))
+            receipt = await self._shared.get(("receipt", tx_hash), 0, lambda: self._chain.receipt_events(tx_hash))
         except NotFound:
-            return False
-        return True
+            return None
+        return receipt.block_number, len(receipt.burns)
 
 
 class PocketNode:

@@ -52,8 +52,8 @@ class EthereumReads(Protocol):
     async def same_block(self, block: BlockRef) -> bool:
         """Whether the own node still has this block at its height."""
 
-    async def knows(self, tx_hash: str) -> bool:
-        """Whether the own node knows a mined transaction of this hash."""
+    async def mined_burns(self, tx_hash: str) -> tuple[int, int] | None:
+        """The block of the mined transaction of this hash and how many burns it holds; None if the own node knows none."""
 
 
 class PocketReads(Protocol):

@@ -108,8 +108,8 @@ class Origin:
 async def refuted(context: Context, origin: Origin, document: AnyRequest) -> bool:
     """Whether the own final view refutes that the claimed event exists.
 
-    SECURITY: only where the own scanner is final past the claimed place **and** the own node knows no such transaction: what
-    a validator cannot read, it does not refute.
+    SECURITY: only where the own scanner is final past the claimed place **and** the own node knows no such transaction, or one
+    in a final block with fewer burns: what a validator cannot read, it does not refute.
     """
     if origin.event is not None:
         return False
@@ -121,8 +121,13 @@ async def refuted(context: Context, origin: Origin, document: AnyRequest) -> boo
         return True
     if cursor is None or not claimed or int(claimed) > cursor.height:
         return False
-    chain = context.ethereum if burn else context.pocket
-    return not await chain.knows(document.transaction_hash)
+    if not isinstance(document, BurnModel):
+        return not await context.pocket.knows(document.transaction_hash)
+    mined = await context.ethereum.mined_burns(document.transaction_hash)
+    if mined is None:
+        return True
+    height, burns = mined
+    return height <= cursor.height and int(document.burn_index or 0) >= burns
 
 
 def home_of(bridge: Bridge, event: Event) -> Collection | None:

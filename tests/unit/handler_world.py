@@ -77,7 +77,7 @@ class FakeEthereum:
     facts: ContractFacts
     nonces: dict[str, int] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
-    known: set[str] = field(default_factory=set)
+    mined: dict[str, tuple[int, int]] = field(default_factory=dict)
     asked: list[tuple[str, int]] = field(default_factory=list)
 
     async def contract_facts(self) -> ContractFacts:
@@ -90,8 +90,8 @@ class FakeEthereum:
     async def same_block(self, block: BlockRef) -> bool:
         return block.hash not in self.gone
 
-    async def knows(self, tx_hash: str) -> bool:
-        return tx_hash in self.known
+    async def mined_burns(self, tx_hash: str) -> tuple[int, int] | None:
+        return self.mined.get(tx_hash)
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """The payout handlers: one return per event, the same bytes for everyone, and what keeps a second one from being made."""
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,23 @@ async def test_a_submitted_return_is_posted_again_the_same_bytes_once_two_heads_
     await one.handle(document_id)
     assert world.pocket.submitted == [raw]
     assert world.requests.updates == []
+
+
+@pytest.mark.parametrize(
+    ("mined", "refuted"),
+    [(None, True), ((5, 1), True), ((5, 2), False), ((100, 1), True), ((101, 1), False)],
+    ids=["no such transaction", "fewer burns", "the scan missed it", "final", "not final yet"],
+)
+async def test_a_burn_beyond_those_of_its_transaction_is_objected_to(
+    world: World, mined: tuple[int, int] | None, refuted: bool
+) -> None:
+    real, copy = burn(5), replace(burn(5), burn_index=1)
+    ready(world, real)
+    if mined is not None:
+        world.ethereum.mined[real.tx_hash] = mined
+    result = await handler(world).handle(put(world, copy, status="pending"))
+    assert kinds(world) == (["object"] if refuted else [])
+    assert refuted or (isinstance(result, Wait) and result.reason is WaitReason.NOT_SEEN)
 
 
 async def test_what_a_quorum_objects_to_fails_although_this_validator_objected_itself(world: World) -> None:
