@@ -58,6 +58,7 @@ def no_event(facts: Any, *, refuted: bool) -> Any:
 def test_a_document_without_a_source_says_where_it_should_be() -> None:
     unseen = no_event(mint_facts(), refuted=False)
     assert mint_says("pending", source=unseen) == Wait(WaitReason.NOT_SEEN, {"height": "5"}, UNSEEN)
+    assert mint_says("pending", {"height": ""}, source=unseen) == Wait(WaitReason.NOT_SEEN, {"height": ""}, UNSEEN)
     unseen = no_event(pay_facts(), refuted=False)
     assert pay_says("pending", source=unseen) == Wait(WaitReason.NOT_SEEN, {"height": "5"}, UNSEEN)
     assert pay_says("pending", {"block_number": "7"}, source=unseen) == Wait(WaitReason.NOT_SEEN, {"height": "7"}, UNSEEN)

@@ -20,7 +20,7 @@ from bridge_helpers.harness import BridgeUnderTest
 from reactor.documents.statuses import REQUESTS, Collection, Status
 
 _REMEMBERED = 400
-_BURST = 8
+_BURST = 20
 _VALUES: tuple[Any, ...] = (
     *WRONG_TYPES.values(), None, "", "0", "1", "-1", "999999999999", "9" * 78, "9" * 79, "x" * 5000, 0, 1, -1, 2.5, True,
     Int64(2**62), Decimal128("1"), Regex("x"), ObjectId(b"\x01" * 12), [], {}, [[]], [None], ["x"] * 300, {"$gt": ""},
