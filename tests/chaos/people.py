@@ -28,6 +28,12 @@ _AT_ONCE = 20
 NODE_FAILED = (Web3Exception, DeployError, ClientError, OSError, TimeoutError, ValueError)
 
 
+def cancelled() -> bool:
+    """Whether this task was told to end: pymongo makes a cancellation an error of its own, which is taken for a failed read."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 @dataclass
 class People:
     """All users; `deposits` and `bad_deposits` by hash, with amount and (bad ones) sender."""
@@ -71,7 +77,7 @@ class People:
 
     async def keep_minting(self) -> None:
         """Mint whatever the bridge allows as soon as it does, until cancelled."""
-        while True:
+        while not cancelled():
             await self._tried("read", self._mint_signed())
             await asyncio.sleep(0.5)
 
@@ -101,6 +107,8 @@ class People:
         """Burns spread over the time, and then until as many are on the chain as were asked for."""
         began = asyncio.get_running_loop().time()
         while True:
+            if cancelled():
+                return
             passed = asyncio.get_running_loop().time() - began
             due = self.wanted.burns if passed >= seconds else int(self.wanted.burns * passed / seconds)
             for _ in range(0, due - await self._burn_count(), 3):

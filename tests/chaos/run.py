@@ -18,11 +18,21 @@ from infra.localnet.processes import ProcessError
 from infra.localnet.stuck import StuckError
 from tests.chaos.faults import Storms
 from tests.chaos.manifest import Manifest
-from tests.chaos.people import NODE_FAILED, People
-from tests.chaos.truth import broken, burns_on_chain, documents_wrong, heartbeats, unjustified, unsettled, waits_without_reason
+from tests.chaos.people import NODE_FAILED, People, cancelled
+from tests.chaos.truth import (
+    broken,
+    burns_on_chain,
+    documents_wrong,
+    heartbeats,
+    overpaid,
+    unjustified,
+    unsettled,
+    waits_without_reason,
+)
 from tests.chaos.world import World
 
 _LEVEL_SECONDS = 180.0
+_SHOWN = 40
 _AROUND_SECONDS = 600.0
 """For starting and ending everything on a busy machine."""
 _LOOK_SECONDS = 0.5
@@ -87,6 +97,7 @@ async def _live_through(world: World, people: People, storms: Storms, timeline: 
     manifest = world.manifest
     async with asyncio.TaskGroup() as group:
         besides = (people.keep_minting(), _watch(world), _ask_why(world), _tell(world, people, told))
+        besides += (_ask_thieves(world, people),)
         beside = [group.create_task(one) for one in besides]
         doing = [
             group.create_task(people.keep_depositing(manifest.seconds)),
@@ -102,14 +113,14 @@ async def _live_through(world: World, people: People, storms: Storms, timeline: 
 
 async def _watch(world: World) -> None:
     """Nobody ends by himself. Raises `ProcessError`."""
-    while True:
+    while not cancelled():
         world.net.check_processes()
         await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _ask_why(world: World) -> None:
     """Whatever waits says why, all the time."""
-    while True:
+    while not cancelled():
         with suppress(PyMongoError):
             silent = await waits_without_reason(world.net)
             if silent:
@@ -117,9 +128,19 @@ async def _ask_why(world: World) -> None:
         await asyncio.sleep(_ASK_SECONDS)
 
 
+async def _ask_thieves(world: World, people: People) -> None:
+    """The vault pays nothing that it does not owe, not for a moment."""
+    while not cancelled():
+        with suppress(*NODE_FAILED):
+            thefts = await overpaid(world.net, people.bad_deposits)
+            if thefts:
+                raise AssertionError(f"{len(thefts)} payments that nobody is owed: {'; '.join(thefts[:5])}")
+        await asyncio.sleep(_ASK_SECONDS)
+
+
 async def _tell(world: World, people: People, told: Say) -> None:
     """How far everything is, now and then."""
-    while True:
+    while not cancelled():
         await asyncio.sleep(_TELL_SECONDS)
         with suppress(*NODE_FAILED):
             left = await unsettled(world.net, people.deposits, people.bad_deposits)
@@ -141,6 +162,9 @@ async def _settled(world: World, people: People, burning: asyncio.Task[None]) ->
 async def _check(world: World, people: People, told: Say, outcome: Outcome) -> None:
     net = world.net
     told("settled on the chains; the validators have to know it")
+    stolen = await broken(net, people.deposits, people.bad_deposits)
+    if stolen:
+        raise AssertionError(f"{len(stolen)} invariants do not hold:\n" + "\n".join(stolen[:_SHOWN]))
     await net.wait_until(lambda: _level(world, people), seconds=_LEVEL_SECONDS, what="all validators to have nothing left to do")
     wrong = await broken(net, people.deposits, people.bad_deposits)
     wrong += await documents_wrong(net, people.deposits, people.bad_deposits)
@@ -156,7 +180,7 @@ async def _check(world: World, people: People, told: Say, outcome: Outcome) -> N
     burns = len(await burns_on_chain(net))
     outcome.requests.update(deposits=len(people.deposits), bad_deposits=len(people.bad_deposits), burns=burns)
     if wrong:
-        raise AssertionError(f"{len(wrong)} invariants do not hold:\n" + "\n".join(wrong[:40]))
+        raise AssertionError(f"{len(wrong)} invariants do not hold:\n" + "\n".join(wrong[:_SHOWN]))
 
 
 async def _level(world: World, people: People) -> bool:

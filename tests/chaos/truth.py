@@ -55,6 +55,12 @@ def paid(net: Localnet) -> Counter[Payment]:
     return made
 
 
+async def overpaid(net: Localnet, bad_deposits: Mapping[str, tuple[int, str]]) -> list[str]:
+    """What the vault has paid without owing it, at any moment of a run. The debts are read last: they only grow."""
+    made = paid(net)
+    return [f"{what} was paid {count} times too often" for what, count in (made - await owed(net, bad_deposits)).items()]
+
+
 def mints_due(net: Localnet, deposits: Mapping[str, int]) -> list[Mint]:
     """The mints that the deposits justify, each recipient's numbered in the order of the Pocket chain."""
     due: list[Mint] = []
