@@ -88,10 +88,12 @@ class BatchedRequests:
             raise WriteRefusedError(f"{update.collection.value} {update.id}: the server refused the write of kind {update.kind}")
         return written is Written.APPLIED
 
-    async def insert(self, collection: Collection, document: Mapping[str, Any]) -> None:
-        for placed in (await self.insert_missing(collection, [document])).values():
-            if placed != document["_id"]:
-                self._ring(collection, placed)
+    async def insert(self, collection: Collection, document: Mapping[str, Any]) -> bool:
+        lies = (await self.insert_missing(collection, [document])).get(document["_id"])
+        if lies is not None and lies != document["_id"]:
+            self._ring(collection, lies)
+            return False
+        return True
 
     async def insert_missing(self, collection: Collection, documents: Sequence[Mapping[str, Any]]) -> Mapping[ObjectId, ObjectId]:
         """Insert what is missing; under which `_id` each document lies now.

@@ -26,8 +26,8 @@ class Requests(Protocol):
     async def write(self, update: Update) -> bool:
         """Whether the guarded write certainly applied. False: read again."""
 
-    async def insert(self, collection: Collection, document: Mapping[str, object]) -> None:
-        """Insert unless its key is taken."""
+    async def insert(self, collection: Collection, document: Mapping[str, object]) -> bool:
+        """Insert unless it is there. False: another document stands for its event, and was rung."""
 
     async def free_key(self, collection: Collection, document: Mapping[str, object], keep: ObjectId) -> None:
         """Take the natural key of `document` from all documents but `keep`."""

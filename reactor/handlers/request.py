@@ -153,9 +153,9 @@ class RequestHandler(ABC, Generic[D, F]):
         logger.warning("{} {} is missing from the database: inserted again", self.collection.value, origin.key)
         # One that this process has read before was removed. Else it may never have been there: Mongo was away, say.
         was_there = self.labels.get(document_id) is not None
-        await self.context.requests.insert(
-            self.collection, removed(self.context, origin.document) if was_there else origin.document
-        )
+        fresh = removed(self.context, origin.document) if was_there else origin.document
+        if not await self.context.requests.insert(self.collection, fresh):
+            return Rest(finished=False)
         return Wait(WaitReason.LOST_RACE, wake=Wake(after=_AFTER_WRITE))
 
     def _settle(self, origin: Origin, result: Result | None, document_id: ObjectId) -> None:

@@ -126,6 +126,7 @@ class FakeRequests:
     inserted: list[Mapping[str, Any]] = field(default_factory=list)
     freed: list[ObjectId] = field(default_factory=list)
     applies: bool = True
+    adopted: bool = False
     reads: int = 0
 
     async def read(self, collection: Collection, document_id: ObjectId) -> Found | None:
@@ -137,8 +138,9 @@ class FakeRequests:
         self.updates.append(update)
         return self.applies
 
-    async def insert(self, collection: Collection, document: Mapping[str, object]) -> None:
+    async def insert(self, collection: Collection, document: Mapping[str, object]) -> bool:
         self.inserted.append(document)
+        return not self.adopted
 
     async def free_key(self, collection: Collection, document: Mapping[str, object], keep: ObjectId) -> None:
         self.freed.append(keep)

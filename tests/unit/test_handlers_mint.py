@@ -231,6 +231,16 @@ async def test_a_deleted_document_is_inserted_again_and_a_foreign_one_is_not(wor
     assert len(world.requests.inserted) == 1
 
 
+async def test_a_document_whose_event_another_one_stands_for_is_nobodys(world: World) -> None:
+    event = deposit(5)
+    ready(world, event)
+    document_id = put(world, event)
+    del world.requests.documents[document_id]
+    assert isinstance(await MintHandler(world.context).handle(document_id), Wait)
+    world.requests.adopted = True
+    assert isinstance(await MintHandler(world.context).handle(document_id), Rest)
+
+
 async def test_an_observer_decides_and_writes_nothing(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     try:
