@@ -19,7 +19,7 @@ from loguru import logger
 from pymongo.errors import PyMongoError
 
 from reactor.adapters import BatchedJournal, BatchedRequests, Bells, ChainHeads, EthereumNode, PocketNode, SameContent
-from reactor.chains.errors import ChainError
+from reactor.chains.errors import ChainError, RpcProblem
 from reactor.chains.ethereum.client import EthereumChain
 from reactor.chains.ethereum.finality import Finality
 from reactor.chains.pocket import PocketChain, PocketRpcError
@@ -49,6 +49,7 @@ from reactor.handlers.payout import PayoutHandler
 from reactor.handlers.peers import Peers
 from reactor.handlers.reconcile import Reconciler
 from reactor.handlers.request import Result
+from reactor.keys.problem import KeyProblem
 from reactor.parts import (
     bridge_of,
     ethereum_chain,
@@ -63,7 +64,7 @@ from reactor.settings import Settings
 from reactor.state.journal import Journal
 from reactor.state.ledger import Ledger
 from reactor.state.lock import ProcessLock
-from reactor.state.problems import SecondProcess
+from reactor.state.problems import SecondProcess, StateProblem
 from reactor.state.rows import EventKind
 from reactor.state.runs import note_run
 from reactor.store.heartbeats import beat, heartbeats_at, read_heartbeats
@@ -133,6 +134,7 @@ class Validator:
             self.clock,
             Limits(concurrency=settings.engine.concurrency, timeout=settings.engine.handling_timeout_s, settle=_LATE_SECONDS),
             strange=self._is_strange,
+            expected=(RpcProblem, PyMongoError, StateProblem, KeyProblem, TimeoutError),
         )
         self._strangers_after: dict[tuple[Collection, Status], ObjectId | None] = {}
 

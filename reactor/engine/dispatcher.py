@@ -109,11 +109,19 @@ class Dispatcher:
     """Runs the handlers of woken keys: serial per key, bounded across keys, first come first served."""
 
     def __init__(
-        self, clock: Clock, limits: Limits | None = None, rng: random.Random | None = None, *, strange: Strange | None = None
+        self,
+        clock: Clock,
+        limits: Limits | None = None,
+        rng: random.Random | None = None,
+        *,
+        strange: Strange | None = None,
+        expected: tuple[type[Exception], ...] = (),
     ) -> None:
-        """``strange``: whether nothing that this process relies on vouches for a key; cheap, for every new key is asked."""
+        """``strange``: whether nothing that this process relies on vouches for a key; cheap, for every new key is asked.
+        ``expected``: errors whose own words say it all; they are logged without a traceback."""
         self._clock = clock
         self._strange = strange
+        self._expected = expected
         self._limits = limits or Limits()
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._timers = Timers(clock)
@@ -370,7 +378,8 @@ class Dispatcher:
         pause = self._limits.backoff.pause(entry.failures, self._rng)
         self._due_within(entry.key, pause)
         if entry.failures & (entry.failures - 1) == 0:  # the 1st, 2nd, 4th, … in a row: an outage must not flood the log
-            logger.opt(exception=error if entry.failures == 1 else None).warning(
+            known = isinstance(error, self._expected)
+            logger.opt(exception=error if entry.failures == 1 and not known else None).warning(
                 "{} {} failed {} time(s), next try in {:.1f} s: {}",
                 entry.key.collection,
                 entry.key.id,

@@ -282,6 +282,18 @@ async def test_failures_of_many_tries_do_not_flood_the_log(bench: Bench) -> None
     assert len(lines) == 5, "1, 2, 4, 8, 16"
 
 
+@pytest.mark.parametrize(("error", "traced"), [(ConnectionError("node away"), False), (ValueError("a bug"), True)])
+async def test_what_is_expected_to_fail_is_told_without_a_traceback(bench: Bench, error: Exception, *, traced: bool) -> None:
+    lines: list[str] = []
+    sink = logger.add(lines.append, level="WARNING", format="{message}", diagnose=False, backtrace=False)
+    bench.dispatcher._expected = (ConnectionError,)
+    bench.script["a"] = [error]
+    await bench.ring(A)
+    logger.remove(sink)
+    assert str(error) in lines[0]
+    assert ("Traceback" in lines[0]) == traced
+
+
 async def test_waiting_shows_the_reason_since_it_holds(bench: Bench) -> None:
     bench.script["a"] = [Waiting("depth", {"missing": 3}), Waiting("depth", {"missing": 2}), Waiting("vault_short")]
     await bench.ring(A)
