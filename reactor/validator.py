@@ -218,7 +218,6 @@ class Validator:
             turns=Turns(self.me.address, peers.up, monotonic, members),
             now=lambda: datetime.now(UTC),
             identity_clash=lambda: self.hearts.clash,
-            missed=peers.missed,
             silenced=self._silenced,
         )
         self.endpoints = EndpointWatch(self.chains.ethereum, self.chains.pocket, self.settings)

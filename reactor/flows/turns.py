@@ -9,12 +9,6 @@ from functools import lru_cache
 from hashlib import sha256
 
 
-def in_turn(members: Iterable[str], subject: str) -> list[str]:
-    """The members in the order for `subject`."""
-    number = _number(subject)
-    return sorted(set(members), key=lambda member: number ^ _member(member))
-
-
 def turn(me: str, members: Iterable[str], subject: str) -> int:
     """The place of `me` in the order for `subject`, from 0. Who is no member comes last."""
     # The distances of the members' numbers from the subject's: one hash per question instead of one per member.

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from typing import Final, Generic, TypeVar
 
-from reactor.flows.turns import in_turn, turn
+from reactor.flows.turns import turn
 
 TURN_SECONDS: Final = 0.15
 """One turn: long enough for a majority write and its change event to reach everybody, short enough that a dead first validator
@@ -79,11 +79,6 @@ class Turns:
         """
         everybody = set(self._everybody or self._members())
         return turn(self._me, everybody, subject) <= max(0, len(everybody) - needed)
-
-    def prompt(self, subject: str, needed: int) -> list[str]:
-        """The `needed` who act at once: the first, and those behind the ones who can be spared."""
-        order, spare = in_turn(self._members(), subject), self.spare(needed)
-        return [*order[:1], *order[spare + 1 :]]
 
     def left(self, subject: str, order: str = "") -> float:
         """Seconds until it is the own turn, 0 if it is now. The clock starts when the move is first wanted.

@@ -1,6 +1,6 @@
 """What every handler works with: the bridge, the own names and keys, the stores, the chains, the clock. No globals."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -36,7 +36,7 @@ class Context:
     """The dependencies of the handlers.
 
     `members` are the configured validators' Ethereum addresses: they only order turns; who counts is the contract's word.
-    `missed` is told who did not sign in time. `identity_clash` says why the others' heartbeats forbid signing, or is empty;
+    `identity_clash` says why the others' heartbeats forbid signing, or is empty;
     `silenced` the same because of another process with this key. `claims`: since when (seconds since the epoch) a document has
     claimed its status, as seen by this process.
     """
@@ -54,7 +54,6 @@ class Context:
     now: Callable[[], datetime]
     identity_clash: Callable[[], str] = lambda: ""
     silenced: Callable[[], str] = lambda: ""
-    missed: Callable[[Collection[str]], None] = lambda _: None
     claims: Remembered[object, tuple[str, float]] = field(default_factory=Remembered)
 
     async def quorum(self) -> tuple[Quorum, ContractFacts]:

@@ -25,7 +25,7 @@ from reactor.handlers.evidence import own_signature_known
 from reactor.handlers.nonces import mint_nonce
 from reactor.handlers.objectors import objectors
 from reactor.handlers.plan import Plan
-from reactor.handlers.request import BURST, BURST_SECONDS, LATER_SECONDS, Handling, RequestHandler, Result, completion
+from reactor.handlers.request import BURST, LATER_SECONDS, SPARE_SECONDS, Handling, RequestHandler, Result, completion
 from reactor.handlers.signatures import Signatures
 from reactor.handlers.sources import Origin, refuted
 from reactor.keys.signer import Signer
@@ -54,7 +54,6 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
         self._signatures = Signatures(verify_mint_signature)
         self._own: Remembered[ObjectId, tuple[str, str]] = Remembered()
         self._tried: Remembered[ObjectId, bool] = Remembered()
-        self._spared: Remembered[ObjectId, bool] = Remembered()
         self._listens: Remembered[ObjectId, bool] = Remembered()
         self._quorum: Quorum | None = None
 
@@ -84,7 +83,6 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
             return None
         quorum, _ = await self.context.quorum()
         if self._spare(seen.key, quorum):
-            self._spared.set(document_id, True)
             return self._for_the_burst(quorum)
         made = await self._made_ahead(seen.event, seen.key)
         if made is None or not await self.context.still_there("pocket", seen.event.block):
@@ -147,8 +145,8 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
         return 0 < self.context.turns.place(completion(key)) <= self.context.turns.spare(quorum.threshold)
 
     def _for_the_burst(self, quorum: Quorum) -> Wait:
-        """Until it should be signed; one look then."""
-        wake = Wake(after=self.context.turns.together(BURST_SECONDS), rings=BURST)
+        """Until it should be signed, on a busy machine too; one look then, at many together."""
+        wake = Wake(after=self.context.turns.together(SPARE_SECONDS), rings=BURST)
         return Wait(WaitReason.SIGNATURES, {"need": str(quorum.threshold)}, wake)
 
     def _after_ahead(self, document_id: ObjectId, key: str, quorum: Quorum) -> Wait:
@@ -210,8 +208,6 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
         recipient = outcome.recipient if isinstance(outcome, ToMint) else ""
         if document.id is not None:
             self._listens.forget(document.id)
-        if message is not None and document.status == Status.CONFIRMED and document.id and self._spared.get(document.id):
-            self._miss(document, origin.key, view, quorum)
         if message is not None:
             own_signature_known(context, origin, "mint", 0, own_entry=context.me.address in view.signers)
         facts = MintFacts(
@@ -238,13 +234,6 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
             hex_prefix="0x",
             objections=[one for one in document.objections if one.signer in facts.objectors],
         )
-
-    def _miss(self, document: Mint, key: str, view: SignatureView, quorum: Quorum) -> None:
-        """Whoever should have signed at once and has not is not waited for again until he is heard."""
-        assert document.id is not None
-        self._spared.forget(document.id)
-        if len(view.valid) < quorum.threshold:
-            self.context.missed(set(self.context.turns.prompt(completion(key), quorum.threshold)) - set(view.signers))
 
     def common(
         self, document: Mint, origin: Origin, quorum: Quorum, contract: ContractFacts, view: SignatureView

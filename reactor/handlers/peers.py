@@ -26,7 +26,6 @@ class Peers:
         self._monotonic = monotonic
         self._began = monotonic()
         self._heard: dict[str, tuple[object, float]] = {}
-        self._missed: set[str] = set()
         self._up = self._members
         self._counted = self._began
 
@@ -36,15 +35,6 @@ class Peers:
         if before is None or before[0] != mark:
             # The first may be an old one: it is the second that shows that somebody lives.
             self._heard[address] = (mark, self._monotonic() if before else -self._patience)
-            if before and address in self._missed:
-                self._missed.discard(address)
-                self._count()
-
-    def missed(self, addresses: Collection[str]) -> None:
-        """Those did not do in time what was theirs to do: they count as down until they are heard again."""
-        if new := set(addresses) - self._missed - {self._me}:
-            self._missed |= new
-            self._count()
 
     def up(self) -> tuple[str, ...]:
         """Those heard lately, and oneself; all, as long as one has not listened long enough to tell."""
@@ -57,8 +47,6 @@ class Peers:
         self._up = tuple(one for one in self._members if one == self._me or self._is_up(one))
 
     def _is_up(self, address: str) -> bool:
-        if address in self._missed:
-            return False
         if self._counted - self._began <= self._patience:
             return True
         return self._counted - self._heard.get(address, (None, -self._patience))[1] <= self._patience

@@ -36,7 +36,7 @@ class Reconciler:
     def __init__(self, context: Context, insert_missing: InsertMissing, pick: Callable[[int], int] = secrets.randbelow) -> None:
         self._context = context
         self._insert_missing = insert_missing
-        self._pick = pick
+        self.pick = pick
         self._last_looked_for: dict[Collection, Seen[Any] | None] = {}
 
     async def open_ids(self, collection: Collection) -> AsyncIterator[ObjectId]:
@@ -68,7 +68,7 @@ class Reconciler:
         if cursor is None:
             return []
         first = self._context.bridge.ethereum_start if kind is EventKind.BURN else self._context.bridge.pocket_start
-        start = first + self._pick(max(1, cursor.height - first + 1))
+        start = first + self.pick(max(1, cursor.height - first + 1))
         page = self._context.ledger.settled_from(kind, start, SAMPLE)
         fresh = [one for seen in page if (one := self._document(collection, seen.event)) is not None]
         return [document["_id"] for document in fresh]

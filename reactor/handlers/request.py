@@ -45,6 +45,8 @@ BURST: Final = 1_000
 """More changes than the signers of one document make."""
 LATER_SECONDS: Final = 5.0
 """After about this time those who have nothing to do but to see that it stands look: many documents at once, in one read."""
+SPARE_SECONDS: Final = 1.0
+"""After this time, or up to twice it, those who were not needed to sign at once look."""
 BURST_SECONDS: Final = 0.5
 """In this time after the first signature the others and the completing write have come, where nobody is dead."""
 

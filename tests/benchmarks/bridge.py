@@ -16,7 +16,7 @@ from infra.localnet.pocket.wallet import Vault
 from reactor.chains.ethereum.eip712 import Domain, typed_data
 from reactor.documents.bridge import Bridge, Schedule
 from reactor.documents.build import deposit_document
-from reactor.documents.events import BlockRef, Deposit
+from reactor.documents.events import BlockRef, Deposit, Minted
 from reactor.documents.statuses import Status
 from reactor.state.database import Database
 from reactor.state.journal import Journal
@@ -36,6 +36,8 @@ SWEPT = 6000
 """So many deposits lie before the measured ones, with documents: what the sweeps look for (500 in half a minute) meanwhile."""
 DOMAIN = Domain("MintController", "1", ETHEREUM_CHAIN, CONTROLLER)
 GENESIS = 1_700_000_000
+_OLD_BLOCKS = 50
+"""So many blocks hold the mints of the deposits before."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,22 @@ class MeasuredBridge:
         return {**document, "nonce": str(nonce), "data": data, "typed_data": typed_data(DOMAIN, recipient, amount, nonce)}
 
     def old(self) -> list[dict[str, Any]]:
-        """The documents of the deposits before: they wait for their users, and nobody looks at them."""
-        return [{**self.prepared(number), "status": Status.SIGNED.value} for number in range(SWEPT)]
+        """The documents of the deposits before: minted long ago; a sweep looks at some of them by chance."""
+        done = {"status": Status.SUCCESS.value}
+        return [{**self.prepared(number), **done, "mint_tx_hash": self.minted(number).tx_hash} for number in range(SWEPT)]
+
+    def minted(self, number: int) -> Minted:
+        """The user's mint of an old deposit."""
+        height = START + number * _OLD_BLOCKS // SWEPT
+        deposit = self.deposit(number)
+        return Minted(
+            recipient=str(deposit.memo_address),
+            amount=int(deposit.amount or 0),
+            nonce=number // RECIPIENTS + 1,
+            tx_hash="0x" + sha256(f"mint {number}".encode()).hexdigest(),
+            log_index=number,
+            block=ethereum_block(height),
+        )
 
     def fill_ledger(self, directory: Path) -> Path:
         """One ledger that holds all deposits as final and asks no sweep to insert them; to be copied."""
@@ -113,12 +129,16 @@ class MeasuredBridge:
         ledger.record_window(EventKind.DEPOSIT, START, last, deposits, last, pocket_block(last))
         # Nothing was returned: without a cursor for that, the scanner would read the whole chain again.
         ledger.record_window(EventKind.RETURNED, START, last, [], last, pocket_block(last))
+        read = START + _OLD_BLOCKS
+        mints = [self.minted(number) for number in range(SWEPT)]
+        ledger.record_window(EventKind.MINTED, START, read, mints, read, ethereum_block(read))
+        ledger.record_window(EventKind.BURN, START, read, [], read, ethereum_block(read))
         ledger.close()
         path = directory / LEDGER_FILE
         database = Database(path, "NORMAL", "")
         with database.transaction() as connection:
             # The documents are the driver's to insert, when it wants them.
-            connection.execute("UPDATE events SET settled = 1")
+            connection.execute("UPDATE events SET settled = 1, explained = 1")
         database.read("PRAGMA wal_checkpoint(TRUNCATE)")
         database.close()
         return path
@@ -163,6 +183,10 @@ class MeasuredBridge:
 
 def pocket_block(height: int) -> BlockRef:
     return BlockRef(height, sha256(f"pocket {height}".encode()).hexdigest(), GENESIS + 60 * height)
+
+
+def ethereum_block(height: int) -> BlockRef:
+    return BlockRef(height, ethereum_hash(height), GENESIS + 12 * height)
 
 
 def ethereum_hash(height: int) -> str:

@@ -10,13 +10,26 @@ from reactor.chains.ethereum.types import ContractFacts, Head, HeadView
 from reactor.chains.ethereum.types import Window as EthereumWindow
 from reactor.chains.pocket import PocketBlock, PocketHead
 from reactor.chains.pocket import Window as PocketWindow
-from tests.benchmarks.bridge import DOMAIN, GENESIS, MAXIMUM, POCKET_CHAIN, START, ethereum_hash, pocket_block
+from tests.benchmarks.bridge import (
+    DOMAIN,
+    GENESIS,
+    MAXIMUM,
+    POCKET_CHAIN,
+    RECIPIENTS,
+    START,
+    SWEPT,
+    ethereum_hash,
+    pocket_block,
+)
 
 _ETHEREUM_HEAD = START + 100
 
 
 class InstantEthereum:
-    """An Ethereum chain on which nothing happens. `calls`: reads by kind, those that the real client caches left out."""
+    """An Ethereum chain on which the old deposits were minted and nothing happens any more.
+
+    `calls`: reads by kind, those that the real client caches left out.
+    """
 
     def __init__(self, members: Iterable[str], threshold: int) -> None:
         self.calls: Counter[str] = Counter()
@@ -56,7 +69,7 @@ class InstantEthereum:
     async def user_nonce(self, recipient: str, block: int | str = "latest") -> int:
         del recipient, block
         self.calls["eth_call getUserNonce"] += 1
-        return 0
+        return SWEPT // RECIPIENTS
 
     async def is_canonical(self, number: int, block_hash: str) -> bool:
         self.calls["eth_getBlockByNumber"] += 1

@@ -12,7 +12,7 @@ from reactor.documents.build import deposit_document
 from reactor.documents.keys import deposit_key
 from reactor.documents.reasons import WaitReason
 from reactor.flows.decisions import Rest, Wait
-from reactor.flows.turns import in_turn, turn
+from reactor.flows.turns import turn
 from reactor.handlers.claims import Turns
 from reactor.handlers.context import Context, Me
 from reactor.handlers.mint import MintHandler
@@ -72,23 +72,16 @@ def test_who_falls_silent_is_down_and_up_again_when_heard() -> None:
     assert one.peers.up() == tuple(MEMBERS)
 
 
-def test_who_missed_his_part_is_down_at_once_until_heard_and_never_oneself() -> None:
-    one = Listening()
-    one.beat(*MEMBERS[1:])
-    one.peers.missed({MEMBERS[0], MEMBERS[2]})
-    assert one.peers.up() == (MEMBERS[0], MEMBERS[1], *MEMBERS[3:])
-    one.peers.heard(MEMBERS[2], ("instance", one.beats))
-    assert MEMBERS[2] not in one.peers.up(), "the same heartbeat again"
-    one.beat(MEMBERS[2])
-    assert one.peers.up() == tuple(MEMBERS)
+def in_turn(members: list[str], subject: str) -> list[str]:
+    return sorted(members, key=lambda one: turn(one, members, subject))
 
 
-def test_the_order_is_the_same_for_all_and_so_many_are_prompt_as_are_needed() -> None:
+def test_who_audits_does_not_hang_on_who_seems_to_be_up() -> None:
     order = in_turn(MEMBERS, "x")
-    assert [turn(one, MEMBERS, "x") for one in order] == [0, 1, 2, 3, 4]
-    turns = Turns(MEMBERS[0], lambda: MEMBERS, lambda: 0.0)
-    assert turns.prompt("x", 3) == [order[0], order[3], order[4]]
-    assert turns.prompt("x", 5) == turns.prompt("x", 9) == order
+    for up in (MEMBERS, order[:1], order[3:]):
+        audits = [Turns(one, lambda up=up: up, lambda: 0.0, MEMBERS).audits("x", 3) for one in order]
+        assert audits == [True, True, True, False, False]
+    assert [Turns(MEMBERS[0], lambda: MEMBERS, lambda: 0.0).spare(needed) for needed in (3, 5, 9)] == [2, 0, 0]
 
 
 # ---------------------------------------------------------------------- five validators, three signatures
@@ -99,7 +92,6 @@ class Five:
     """The same deposit seen by one of five, whichever."""
 
     world: World
-    missed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.world.record(EventKind.DEPOSIT, deposit(5))
@@ -117,7 +109,7 @@ class Five:
         given: dict[str, Any] = {one.name: getattr(self.world.context, one.name) for one in fields(Context)}
         given["me"] = Me(signer.address, self.world.context.me.pocket_key, signer, self.world.pocket_keys[0])
         given["turns"] = Turns(signer.address, lambda: self.everybody, lambda: 0.0)
-        return MintHandler(Context(**{**given, "missed": self.missed.update}))
+        return MintHandler(Context(**given))
 
     async def rung(self, handler: MintHandler, *, written: bool = True) -> Any:
         return await handler.handle(self.document["_id"], rung=True, written=written)
@@ -158,22 +150,21 @@ async def test_all_sign_at_once_where_nobody_can_be_spared(five: Five) -> None:
     assert five.world.journal.knows(five.key, "mint", 0) is not None
 
 
-async def test_who_was_spared_signs_when_it_is_not_signed_and_says_who_is_missing(five: Five) -> None:
+async def test_who_was_spared_signs_when_it_is_not_signed(five: Five) -> None:
     handler = five.handler(1)
     await five.rung(handler)
     await five.sign(0, 4)
     await five.rung(handler, written=False)
     assert five.kinds == ["append"]
-    assert five.missed == {five.order[3]}
 
 
-async def test_who_was_spared_adds_his_when_it_is_signed_and_misses_nobody(five: Five) -> None:
+async def test_who_was_spared_adds_his_when_it_is_signed(five: Five) -> None:
     handler = five.handler(1)
     await five.rung(handler)
     await five.sign(0, 3, 4)
     five.document |= {"status": "signed", **_copies(five)}
     await five.rung(handler)
-    assert (five.kinds, five.missed) == (["append"], set())
+    assert five.kinds == ["append"]
 
 
 async def test_who_signed_at_once_leaves_it_to_the_auditors_once_it_goes_on(five: Five) -> None:
