@@ -210,7 +210,7 @@ def test_run_signs_what_a_user_deposits_until_sigterm(desk):
         assert f"process {log.running.pid} already runs" in desk.do("check")
         memo = json.dumps({"address": RECIPIENT, "chain_id": str(desk.bridge.ethereum_chain_id)}, separators=(",", ":"))
         tx = desk.net.loop.run(user.pay(desk.net.pocket.url, desk.net.vault, 5_000_000, memo))
-        log.until(": signed")
+        log.until(f"{tx}: signed")
         explained = desk.json("explain", tx)["requests"][0]
     finally:
         code = log.end()

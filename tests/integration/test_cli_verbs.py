@@ -74,7 +74,7 @@ def test_a_deposit_above_the_limit_is_held_shown_released_and_signed(desk):
         assert document(desk, tx)["signers"] == []
         assert desk.json("supply")["mint"]["in_flight"] == str(AMOUNT)
         desk.do("release", tx, "--apply", "--why", "looked at")
-        log.until(": signed")
+        log.until(f"{tx}: signed")
         until(lambda: len(document(desk, tx)["signers"]) == 1, "the signature")
         assert reasons(desk) == []
         small = pay(desk, AMOUNT - 1)
@@ -95,7 +95,7 @@ def test_a_disputed_document_is_taken_up_again(desk):
     try:
         log.until("validator 0x")
         tx = pay(desk)
-        log.until(": signed")
+        log.until(f"{tx}: signed")
         found = until(lambda: document(desk, tx), "the document")
         for _ in range(MOST_REPAIRS):
             desk.update(Collection.MINT, found["_id"], {"$set": {"amount": "7"}})
@@ -117,7 +117,7 @@ def test_blocks_are_read_again_and_the_books_agree_with_the_chains(desk):
     try:
         log.until("validator 0x")
         tx = pay(desk)
-        log.until(": signed")
+        log.until(f"{tx}: signed")
         height = int(desk.json("explain", tx)["requests"][0]["ledger"]["height"]) - 1
         desk.do("rescan", "--chain", "pocket", "--from", "1", "--to", str(height), "--apply", "--why", "the node was replaced")
         assert f"pocket: blocks 1 to {height} read again" in log.until("read again")[-1]

@@ -141,7 +141,7 @@ def test_a_validator_that_signs_lets_nothing_out(desk: Desk) -> None:
         validator.until("validator 0x")
         pid = validator.process.pid
         tx = desk.deposit()
-        validator.until(": signed")
+        validator.until(f"{tx}: signed")
         assert secrets_in_process_list(pid) == []
         assert core_limit(pid) == ("0", "0")
         # What operators look at meanwhile.
