@@ -39,8 +39,8 @@ FRONTEND_NAMES = {Collection.MINT: "mints", Collection.INVALID_MINT: "invalidMin
 
 @contextmanager
 def replica_set(**options: Any) -> Iterator[MongoReplicaSet]:
-    """A replica set that outlives the event loop of one test."""
-    mongo = MongoReplicaSet(**options)
+    """A replica set that outlives the event loop of one test; its cache holds the largest documents several times over."""
+    mongo = MongoReplicaSet(**{"cache_gb": 1.0, **options})
     try:
         asyncio.run(mongo.open())
         yield mongo

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from bridge_helpers.adversary import ended
+
 Scenario = Callable[..., Awaitable[None]]
 AT_ONCE = 32
 """More would measure this machine instead of the bridge."""
@@ -46,8 +48,7 @@ class Scenarios:
 
     async def end(self) -> None:
         """Cancel what still runs."""
-        for task in self._tasks.values():
-            task.cancel()
+        await ended(*self._tasks.values())
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._tasks.clear()
 
