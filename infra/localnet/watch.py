@@ -4,7 +4,6 @@ For people who watch a development network. It looks the whole document up with 
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,6 +15,7 @@ from pymongo.asynchronous.change_stream import AsyncDatabaseChangeStream
 from infra.localnet.deploy import UNIT
 from reactor.documents.reasons import WAIT_SENTENCES, WaitReason
 from reactor.documents.statuses import Collection
+from reactor.engine.tasks import end
 from reactor.store.connection import Document, Store
 
 WATCHED: Final = (Collection.MINT, Collection.INVALID_MINT, Collection.BURN, Collection.MINTED, Collection.RETURNED)
@@ -64,9 +64,9 @@ class LiveLog:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stop."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
+            if not self._task.cancelled():
+                self._task.result()
         if self._client is not None:
             await self._client.close()
 

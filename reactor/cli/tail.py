@@ -101,6 +101,7 @@ def _roles(names: Sequence[str]) -> tuple[Collection, ...]:
 
 
 async def _tail(settings: Settings, wanted: Wanted, changes: Changes) -> None:
+    from reactor.engine.tasks import end
     from reactor.parts import open_store
 
     stop = asyncio.Event()
@@ -116,9 +117,7 @@ async def _tail(settings: Settings, wanted: Wanted, changes: Changes) -> None:
             if work.done():
                 work.result()
         finally:
-            for task in (work, asking, ending):
-                task.cancel()
-            await asyncio.gather(work, asking, ending, return_exceptions=True)
+            await end(work, asking, ending)
 
 
 async def _learn_threshold(settings: Settings, changes: Changes) -> None:

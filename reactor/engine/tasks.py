@@ -1,9 +1,21 @@
-"""Running a coroutine until it is told to stop."""
+"""Running a coroutine until it is told to stop, and ending tasks for certain."""
 
 import asyncio
 from collections.abc import Coroutine
+from typing import Any
 
 _CANCEL_AGAIN = 1.0  # seconds: as long may a clean-up take before it is disturbed
+
+
+async def end(*tasks: asyncio.Task[Any] | asyncio.Future[Any]) -> None:
+    """Cancels the tasks until each has ended; what they raise stays in them.
+
+    Again and again: asyncio's wait_for (Python 3.11), which drivers use, swallows a cancellation that meets a result.
+    """
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=_CANCEL_AGAIN)
 
 
 async def run_until(stop: asyncio.Event, work: Coroutine[object, object, None]) -> None:
@@ -14,10 +26,6 @@ async def run_until(stop: asyncio.Event, work: Coroutine[object, object, None]) 
         await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping.cancel()
-        while not task.done():
-            # Again and again: asyncio's wait_for (Python 3.11), which drivers use, swallows a cancellation that
-            # meets a result.
-            task.cancel()
-            await asyncio.wait({task}, timeout=_CANCEL_AGAIN)
+        await end(task)
     if not task.cancelled() and (error := task.exception()) is not None:
         raise error

@@ -12,6 +12,7 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 
+from reactor.engine.tasks import end
 from tests.benchmarks.processes import Group, cpu_seconds
 
 Document = dict[str, Any]
@@ -62,9 +63,9 @@ class Driver:
 
     async def __aexit__(self, *_: object) -> None:
         if self._watching is not None:
-            self._watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watching
+            await end(self._watching)
+            if not self._watching.cancelled():
+                self._watching.result()
         await self._client.close()
 
     async def _watch(self) -> None:

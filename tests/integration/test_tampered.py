@@ -5,7 +5,6 @@ its validators give up repairing. `HYPOTHESIS_PROFILE=long`: ten thousand change
 """
 
 import asyncio
-import contextlib
 import os
 import sys
 from asyncio.subprocess import PIPE, STDOUT
@@ -23,6 +22,7 @@ from store_helpers import replica_set
 from reactor.documents.build import burn_chain_fields, deposit_chain_fields
 from reactor.documents.events import Burn
 from reactor.documents.statuses import Collection, Status
+from reactor.engine.tasks import end
 from reactor.flows.common import MOST_REPAIRS
 from reactor.keys.base import BaseSigner
 
@@ -121,10 +121,9 @@ async def the_right_end(bridge: BridgeUnderTest, wanted: dict[Collection, str]) 
         for role, hash_ in wanted.items():
             await bridge.eventually(partial(says_what_the_chain_says, bridge, role, hash_), f"{role} {hash_} to be right", 180)
     finally:
-        if not helping.done():
-            helping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await helping
+        await end(helping)
+        if not helping.cancelled():
+            helping.result()
 
 
 @pytest.mark.timeout(4 * 3600 if LONG else 300)

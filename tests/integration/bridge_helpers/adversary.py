@@ -12,6 +12,7 @@ from eth_account import Account
 
 from bridge_helpers.harness import BridgeUnderTest
 from reactor.documents.statuses import Collection
+from reactor.engine.tasks import end
 
 Document = dict[str, Any]
 NOW = datetime(2020, 1, 1, tzinfo=UTC)
@@ -171,14 +172,6 @@ class Adversary:
                     trap.done.set_result(status)
 
 
-async def ended(*tasks: asyncio.Task[Any]) -> None:
-    """Cancelled, again and again: asyncio's wait_for (Python 3.11), which the driver uses, swallows one that meets a result."""
-    while left := [task for task in tasks if not task.done()]:
-        for task in left:
-            task.cancel()
-        await asyncio.wait(left, timeout=1.0)
-
-
 @asynccontextmanager
 async def adversary_of(bridge: BridgeUnderTest) -> AsyncIterator[Adversary]:
     adversary = Adversary(bridge)
@@ -186,6 +179,6 @@ async def adversary_of(bridge: BridgeUnderTest) -> AsyncIterator[Adversary]:
     try:
         yield adversary
     finally:
-        await ended(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            raise error
+        await end(task)
+        if not task.cancelled():
+            task.result()

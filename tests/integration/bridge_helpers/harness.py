@@ -1,7 +1,6 @@
 """The bridge under test: the development network with its validators as tasks of this process, and verbs to wait with."""
 
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from infra.localnet.pocket.wallet import submit, tx_hash
 from reactor.documents.keys import burn_key, deposit_key, document_id
 from reactor.documents.statuses import REQUESTS, Collection, Status
 from reactor.engine.supervisor import Supervisor
+from reactor.engine.tasks import end
 from reactor.settings import Settings, load_settings
 from reactor.validator import Validator
 
@@ -303,9 +303,9 @@ async def running_bridge(
                 yield bridge
             finally:
                 await asyncio.gather(*(one.stop() for one in bridge.runners))
-                miner.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await miner
+                await end(miner)
+                if not miner.cancelled():
+                    miner.result()
     finally:
         logger.remove(sink)
 

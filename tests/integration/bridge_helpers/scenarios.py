@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge_helpers.adversary import ended
+from reactor.engine.tasks import end
 
 Scenario = Callable[..., Awaitable[None]]
 AT_ONCE = 32
@@ -48,7 +48,7 @@ class Scenarios:
 
     async def end(self) -> None:
         """Cancel what still runs."""
-        await ended(*self._tasks.values())
+        await end(*self._tasks.values())
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._tasks.clear()
 
