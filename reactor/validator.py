@@ -459,7 +459,9 @@ class Validator:
     async def _look_at_oplog(self) -> None:
         """An alarm before the stream's history is lost, and when the stream is silent though the cluster writes."""
         feed = self.reactor.feed
-        await self.oplog.look(read_until=token_seconds(feed.newest), safe_until=token_seconds(feed.position))
+        # In the scan before it goes live a stream does not move, however long the scan takes.
+        read_until = token_seconds(feed.newest) if feed.live.is_set() else None
+        await self.oplog.look(read_until=read_until, safe_until=token_seconds(feed.position))
 
     def _pulse(self) -> Pulse:
         """What the heartbeat says, true at this moment."""

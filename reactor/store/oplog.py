@@ -18,7 +18,7 @@ from reactor.store.retrying import is_passing, retrying
 SHORT_SECONDS: Final = 24 * 3600.0
 """An oplog shorter than this is told to operators, once it rolls."""
 _SILENT_SECONDS: Final = 30.0
-"""Cluster time that a stream may lag before it counts as silent: three no-ops of an idle cluster."""
+"""Cluster time that may pass without any of it arriving before a stream counts as silent: three no-ops of an idle cluster."""
 _HEALTHY_SECONDS: Final = 5.0
 """A lag that is nothing, however short the oplog."""
 _YOUNG_SECONDS: Final = 900.0
@@ -108,25 +108,36 @@ class OplogWatch:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._first: int | None = None
-        self._read_until: int | None = None
+        self._moved: tuple[int, int] | None = None
         self._told = False
         self.window: float | None = None
         self.problems: tuple[str, ...] = ()
 
     async def look(self, *, read_until: int | None, safe_until: int | None) -> None:
-        """Look once. `read_until`: cluster time up to which the stream was read; `safe_until`: that of the position that is
-        saved, behind which all work is finished (Unix seconds; None: no position yet). Raises a `PyMongoError`.
+        """Look once. `read_until`: cluster time up to which the stream was read (None: it is not being read, as in a scan);
+        `safe_until`: that of the position that is saved, behind which all work is finished (Unix seconds; None: no position
+        yet). Raises a `PyMongoError`.
         """
         times = await oplog_times(self._store)
-        # Who comes back after an hour is behind and no fault is it: silent is a stream that does not move.
-        still, self._read_until = read_until == self._read_until, read_until
-        found = () if times is None else tuple(judge(times, read_until if still else None, safe_until, rolls=self._rolls(times)))
+        found = (
+            ()
+            if times is None
+            else tuple(judge(times, self._still_since(read_until, times), safe_until, rolls=self._rolls(times)))
+        )
         if len(found) > len(self.problems):
             logger.error("change stream: {}", "; ".join(found))
         if times is not None:
             self._tell_short(times)
         self.window = None if times is None else times.seconds
         self.problems = found
+
+    def _still_since(self, read_until: int | None, times: OplogTimes) -> int | None:
+        """Cluster time at which the stream was last seen to move: who comes back after an hour is behind, and no fault is it."""
+        if read_until is None:
+            self._moved = None
+        elif self._moved is None or self._moved[0] != read_until:
+            self._moved = read_until, times.newest
+        return None if self._moved is None else self._moved[1]
 
     def _rolls(self, times: OplogTimes) -> bool:
         """Whether its oldest entries were seen to go."""
@@ -144,11 +155,13 @@ class OplogWatch:
             )
 
 
-def judge(times: OplogTimes, read_until: int | None, safe_until: int | None, *, rolls: bool) -> list[str]:
-    """What is wrong, in words that name the remedy. `rolls`: whether the oplog is known to drop its oldest entries."""
+def judge(times: OplogTimes, still_since: int | None, safe_until: int | None, *, rolls: bool) -> list[str]:
+    """What is wrong, in words that name the remedy. `still_since`: cluster time at which the stream last moved; `rolls`:
+    whether the oplog is known to drop its oldest entries.
+    """
     found = []
     harmless = max(_HEALTHY_SECONDS if rolls else _YOUNG_SECONDS, times.seconds / 2)
-    if read_until is not None and (lag := times.newest - read_until) > _SILENT_SECONDS:
+    if still_since is not None and (lag := times.newest - still_since) > _SILENT_SECONDS:
         found.append(
             f"the stream is silent: the cluster has written for {lag} s and nothing of it arrived; "
             "check that a majority of the data-bearing nodes replicates"

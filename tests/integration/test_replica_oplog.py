@@ -180,18 +180,48 @@ async def test_a_stream_that_keeps_up_is_well_however_small_the_oplog(store: Sto
     assert not any("silent" in line for line in alarms)
 
 
-async def test_a_stream_that_brings_nothing_is_silent(store: Store, alarms: list[str]) -> None:
-    times = await oplog_times(store)
-    assert times is not None
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The newest cluster time, to be moved by a test."""
+    newest = [NOW]
+
+    async def times(_: Store) -> OplogTimes:
+        return OplogTimes(NOW - 86_400, newest[0])
+
+    monkeypatch.setattr("reactor.store.oplog.oplog_times", times)
+    return newest
+
+
+async def test_a_stream_that_brings_nothing_is_silent(cluster: list[int], store: Store, alarms: list[str]) -> None:
     watch = OplogWatch(store)
-    for behind in (3600, 60, 31):
-        await watch.look(read_until=times.newest - behind, safe_until=times.newest)
-        assert watch.problems == (), "behind, and coming nearer: a validator that was away"
-    await watch.look(read_until=times.newest - 31, safe_until=times.newest)
-    assert watch.problems[0].startswith("the stream is silent")
+    for passed, told in ((0, False), (30, False), (31, True)):
+        cluster[0] = NOW + passed
+        await watch.look(read_until=NOW - 1, safe_until=NOW)
+        assert bool(watch.problems) == told
+    assert watch.problems[0].startswith("the stream is silent: the cluster has written for 31 s")
     assert any("silent" in line for line in alarms)
-    await watch.look(read_until=times.newest, safe_until=times.newest)
+    await watch.look(read_until=NOW + 31, safe_until=NOW + 31)
     assert watch.problems == ()
+
+
+async def test_who_comes_back_is_behind_and_not_silent(cluster: list[int], store: Store, alarms: list[str]) -> None:
+    """A stream does not move in the scan at the start, and comes nearer step by step afterwards."""
+    watch = OplogWatch(store)
+    away = NOW - 3600
+    for passed, read_until in (
+        (0, away),
+        (10, away),
+        (20, None),
+        (90, None),
+        (100, away),
+        (130, away),
+        (131, away + 1800),
+        (161, NOW),
+    ):
+        cluster[0] = NOW + passed
+        await watch.look(read_until=read_until, safe_until=away)
+        assert watch.problems == ()
+    assert not any("silent" in line for line in alarms)
 
 
 @pytest.mark.parametrize(("code", "passing"), [(13, False), (59, False), (8000, False), (91, True)])
