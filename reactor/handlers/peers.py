@@ -3,18 +3,20 @@
 A validator that is down must not be the one for whom the others wait, turn after turn.
 """
 
+import math
 from collections.abc import Callable, Collection
 from typing import Final
 
-SILENT_BEATS: Final = 3.0
-"""So many heartbeats may be missed before a validator counts as down."""
-
+from reactor.handlers.twins import SILENT_BEATS
 
 _RECOUNT_SECONDS: Final = 1.0
+_NEVER: Final = -math.inf
 
 
 class Peers:
     """The configured validators, and which of them are heard. Times in seconds, by the own monotonic clock.
+
+    Who leaves out `SILENT_BEATS` heartbeats counts as down.
 
     A heartbeat counts when it differs from the one before: the others' clocks, and what was written long ago, say nothing.
     """
@@ -34,7 +36,7 @@ class Peers:
         before = self._heard.get(address)
         if before is None or before[0] != mark:
             # The first may be an old one: it is the second that shows that somebody lives.
-            self._heard[address] = (mark, self._monotonic() if before else -self._patience)
+            self._heard[address] = (mark, self._monotonic() if before else _NEVER)
 
     def up(self) -> tuple[str, ...]:
         """Those heard lately, and oneself; all, as long as one has not listened long enough to tell."""
@@ -49,4 +51,4 @@ class Peers:
     def _is_up(self, address: str) -> bool:
         if self._counted - self._began <= self._patience:
             return True
-        return self._counted - self._heard.get(address, (None, -self._patience))[1] <= self._patience
+        return self._counted - self._heard.get(address, (None, _NEVER))[1] <= self._patience

@@ -19,7 +19,8 @@ from reactor.documents.models import Heartbeat
 FRESH_SECONDS: Final = 900.0
 """A heartbeat older than this, or dated farther ahead, says nothing about the present."""
 SILENT_BEATS: Final = 3
-"""So many own pauses between heartbeats another process must leave its question unanswered before a new one signs."""
+"""So many heartbeats may be left out by one that lives: another validator counts as down after them, and after so many own pauses
+in which another process leaves its question unanswered a new one signs."""
 _MOST: Final = 16
 """Other processes that are asked at once; more starts within a quarter of an hour have other troubles."""
 

@@ -16,8 +16,9 @@ from reactor.flows.turns import turn
 from reactor.handlers.claims import Turns
 from reactor.handlers.context import Context, Me
 from reactor.handlers.mint import MintHandler
-from reactor.handlers.peers import SILENT_BEATS, Peers
+from reactor.handlers.peers import Peers
 from reactor.handlers.request import completion
+from reactor.handlers.twins import SILENT_BEATS
 from reactor.state.rows import EventKind
 from tests.unit.handler_world import NOW, USER, World, deposit, make_world
 
