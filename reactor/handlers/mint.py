@@ -42,7 +42,6 @@ class Made:
 
     entry: JournalEntry
     outcome: ToMint
-    quorum: Quorum
     copies: Mapping[str, Any]
 
 
@@ -81,29 +80,32 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
         self._tried.set(document_id, True)
         if self.context.journal.knows(seen.key, "mint", 0) is not None:
             return None
-        quorum, _ = await self.context.quorum()
-        if self._spare(seen.key, quorum):
+        quorum, contract = await self.context.quorum()
+        self._quorum = quorum
+        place = self.context.turns.place(completion(seen.key))
+        if 0 < place <= self.context.turns.spare(quorum.threshold):
             return self._for_the_burst(quorum)
-        made = await self._made_ahead(seen.event, seen.key)
+        made = await self._made_ahead(seen.event, seen.key, quorum, contract)
         if made is None or not await self.context.still_there("pocket", seen.event.block):
             return None
         if isinstance(await self.context.admissions.admit(made.entry), Refused):
             return None
         signature = "0x" + (await self.signer.sign(made.entry.digest, "request")).hex()
-        if not await self.context.requests.write(self._append_ahead(document_id, made, signature)):
+        if not await self.context.requests.write(self._append_ahead(document_id, made, quorum, signature)):
             return None
         self._own.set(document_id, (seen.key, signature))
         self.labels.set(document_id, Label(seen.key, Status.CONFIRMED.value, "pocket", seen.event.height))
         logger.info("mint {}: signed", seen.key)
-        return self._after_ahead(document_id, seen.key, made.quorum)
+        if place > 0 and not self.context.turns.audits(completion(seen.key), quorum.threshold):
+            self._listens.set(document_id, True)
+        return self._after_ahead(place, quorum)
 
-    async def _made_ahead(self, deposit: Deposit, key: str) -> Made | None:
+    async def _made_ahead(self, deposit: Deposit, key: str, quorum: Quorum, contract: ContractFacts) -> Made | None:
         """What is to be signed for a final deposit; None where anything speaks against it or is not known yet."""
         context = self.context
         outcome = classify_deposit(context.bridge, deposit)
         if not isinstance(outcome, ToMint):
             return None
-        quorum, contract = await context.quorum()
         member = context.me.address in quorum.members
         if outcome.amount > contract.max_mint_limit or context.blocked(key, "mint", outcome.recipient, member=member) is not None:
             return None
@@ -121,10 +123,9 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
             direction="mint",
             recipient=outcome.recipient,
         )
-        self._quorum = quorum
-        return Made(entry, outcome, quorum, _copies(contract, outcome, nonce))
+        return Made(entry, outcome, _copies(contract, outcome, nonce))
 
-    def _append_ahead(self, document_id: ObjectId, made: Made, signature: str) -> Update:
+    def _append_ahead(self, document_id: ObjectId, made: Made, quorum: Quorum, signature: str) -> Update:
         return signatures.append_signature(
             self.collection,
             document_id,
@@ -133,31 +134,23 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
             signer=self.context.me.address,
             signature=signature,
             by=self.context.me.address,
-            reason=f"1 signatures, {made.quorum.threshold} needed",
+            reason=f"1 signatures, {quorum.threshold} needed",
             now=self.context.now(),
-            rings_at=made.quorum.threshold,
-            threshold=made.quorum.threshold,
+            rings_at=quorum.threshold,
+            threshold=quorum.threshold,
             sets=made.copies,
         )
 
-    def _spare(self, key: str, quorum: Quorum) -> bool:
-        """Whether others sign first: the own place is behind the first, among so many as can be spared."""
-        return 0 < self.context.turns.place(completion(key)) <= self.context.turns.spare(quorum.threshold)
-
     def _for_the_burst(self, quorum: Quorum) -> Wait:
-        """Until it should be signed, on a busy machine too; one look then, at many together."""
+        """Others sign first, as one's own place can be spared: until it should be signed, on a busy machine too; one look then,
+        at many together.
+        """
         wake = Wake(after=self.context.turns.together(SPARE_SECONDS), rings=BURST)
         return Wait(WaitReason.SIGNATURES, {"need": str(quorum.threshold)}, wake)
 
-    def _after_ahead(self, document_id: ObjectId, key: str, quorum: Quorum) -> Wait:
+    def _after_ahead(self, place: int, quorum: Quorum) -> Wait:
         """The first is rung when enough stand in it, and completes it; the others need only hear that it goes on."""
-        turns = self.context.turns
-        if turns.place(completion(key)) == 0:
-            wake = Wake()
-        else:
-            if not turns.audits(completion(key), quorum.threshold):
-                self._listens.set(document_id, True)
-            wake = Wake(after=self.context.turns.together(LATER_SECONDS), rings=BURST)
+        wake = Wake() if place == 0 else Wake(after=self.context.turns.together(LATER_SECONDS), rings=BURST)
         return Wait(WaitReason.SIGNATURES, {"need": str(quorum.threshold)}, wake)
 
     def _left_to_auditors(self, document_id: ObjectId, *, written: bool) -> Rest | None:
