@@ -12,6 +12,7 @@ from loguru import logger
 from reactor.chains.ethereum.client import EthereumChain
 from reactor.chains.pocket import PocketChain
 from reactor.documents.events import BlockRef
+from reactor.engine.tasks import wait_for_any
 from reactor.settings import Settings
 from reactor.state.ledger import Ledger
 from reactor.state.rows import EventKind
@@ -45,11 +46,7 @@ class EndpointWatch:
         """Until `stop`. A chain with one endpoint is not asked: there is nothing to compare."""
         while not stop.is_set():
             await self.look()
-            try:
-                async with asyncio.timeout(self._every):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await wait_for_any(stop, seconds=self._every)
 
     async def look(self) -> None:
         """One comparison of each chain's endpoints."""

@@ -37,6 +37,7 @@ from reactor.engine.keys import Wake as EngineWake
 from reactor.engine.position import Token, token_seconds
 from reactor.engine.reactor import Reactor, SweepOptions
 from reactor.engine.supervisor import Supervisor
+from reactor.engine.tasks import wait_for_any
 from reactor.flows.decisions import Wait
 from reactor.flows.facts import Quorum
 from reactor.handlers.agreement import agreed
@@ -352,7 +353,7 @@ class Validator:
                 await self._ring_if_members_changed()
             except (ChainError, PocketRpcError, PyMongoError) as error:
                 logger.warning("the books wait for a node: {}", error)
-            await _either(stop, self._ledger_changed, _BOOKS_SECONDS)
+            await wait_for_any(stop, self._ledger_changed, seconds=_BOOKS_SECONDS)
 
     def _take_retries(self) -> None:
         """What an operator wants taken up again is looked at now: as in a sweep, and also where it is backed off."""
@@ -408,12 +409,11 @@ class Validator:
     async def _between_heartbeats(self, stop: asyncio.Event) -> None:
         """The pause; heartbeats that ring are heard in it, and a new process with this key ends it: it waits for the answer."""
         until = monotonic() + self.settings.engine.heartbeat_interval_s
-        pause = asyncio.Event()
         while not stop.is_set() and (left := until - monotonic()) > 0:
-            await _either(stop, self._heartbeats_rung, left)
+            await wait_for_any(stop, self._heartbeats_rung, seconds=left)
             if not self._heartbeats_rung.is_set():
                 continue
-            await _either(stop, pause, min(left, _LISTEN_SECONDS))
+            await wait_for_any(stop, seconds=min(left, _LISTEN_SECONDS))
             self._heartbeats_rung.clear()
             await self._hear_rung()
             if self.hearts.twins.asks:
@@ -524,11 +524,3 @@ def _outcome(result: Result) -> Outcome:
     wake = result.wake
     again = EngineWake(heads=frozenset(wake.heads), after=wake.after, rings=max(1, wake.rings))
     return Waiting(result.reason.value, result.params, again if wake.settle is None else replace(again, settle=wake.settle))
-
-
-async def _either(stop: asyncio.Event, other: asyncio.Event, seconds: float) -> None:
-    """Until either event is set, or the time is up."""
-    waits = [asyncio.ensure_future(one.wait()) for one in (stop, other)]
-    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()

@@ -1,4 +1,4 @@
-"""Running a coroutine until it is told to stop, and ending tasks for certain."""
+"""Running a coroutine until it is told to stop, ending tasks for certain, waiting for one of several events."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -16,6 +16,16 @@ async def end(*tasks: asyncio.Task[Any] | asyncio.Future[Any]) -> None:
         for task in left:
             task.cancel()
         await asyncio.wait(left, timeout=_CANCEL_AGAIN)
+
+
+async def wait_for_any(*events: asyncio.Event, seconds: float) -> None:
+    """Returns when one of the events is set, or the time is up."""
+    waits = [asyncio.ensure_future(one.wait()) for one in events]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 async def run_until(stop: asyncio.Event, work: Coroutine[object, object, None]) -> None:
