@@ -147,7 +147,7 @@ class Ledger(Wishes):
 
     def events_at(self, kind: EventKind, height: int) -> list[Seen[Event]]:
         """All events of this kind in this block."""
-        return self._events(Event, "kind = ? AND height = ? ORDER BY position", kind.value, height)  # type: ignore[arg-type]
+        return self._any("kind = ? AND height = ? ORDER BY position", kind.value, height)
 
     def by_document(self, document: ObjectId) -> Seen[Event] | None:
         """The deposit or burn whose document has this `_id`."""
@@ -252,23 +252,14 @@ class Ledger(Wishes):
     def settled(self, kind: EventKind, limit: int, after: Seen[Event] | None = None) -> list[Seen[Event]]:
         """A page of settled deposits or burns, in the chain's order; `after`: the last of the page before."""
         self._write_marks()
-        height, position = (after.event.height, encode(self._bridge, after.event).position) if after else (-1, -1)
-        rows = self._db.read(
-            "SELECT kind, body, final, key FROM events WHERE settled = 1 AND kind = ? AND (height, position) > (?, ?)"
-            " ORDER BY height, position LIMIT ?",
-            (kind.value, height, position, limit),
-        )
-        return [_seen(row) for row in rows]
+        where = "settled = 1 AND kind = ? AND (height, position) > (?, ?) ORDER BY height, position LIMIT ?"
+        return self._any(where, kind.value, *self._place(after), limit)
 
     def settled_from(self, kind: EventKind, height: int, limit: int) -> list[Seen[Event]]:
         """The first settled deposits or burns at or above a height."""
         self._write_marks()
-        rows = self._db.read(
-            "SELECT kind, body, final, key FROM events WHERE settled = 1 AND kind = ? AND height >= ?"
-            " ORDER BY height, position LIMIT ?",
-            (kind.value, height, limit),
-        )
-        return [_seen(row) for row in rows]
+        where = "settled = 1 AND kind = ? AND height >= ? ORDER BY height, position LIMIT ?"
+        return self._any(where, kind.value, height, limit)
 
     def unsettled_counts(self) -> dict[EventKind, int]:
         """How many events are not settled, by kind."""
@@ -288,18 +279,12 @@ class Ledger(Wishes):
     def final_page(self, kind: EventKind, limit: int, after: Seen[Event] | None = None) -> list[Seen[Event]]:
         """A page of final events up to the cursor, in the chain's order; `after`: the last of the page before."""
         cursor = self.cursor(kind)
-        height, position = (after.event.height, encode(self._bridge, after.event).position) if after else (-1, -1)
-        rows = self._db.read(
-            "SELECT kind, body, final, key FROM events WHERE final = 1 AND kind = ? AND (height, position) > (?, ?)"
-            " AND height <= ? ORDER BY height, position LIMIT ?",
-            (kind.value, height, position, cursor.height if cursor else 0, limit),
-        )
-        return [_seen(row) for row in rows]
+        where = "final = 1 AND kind = ? AND (height, position) > (?, ?) AND height <= ? ORDER BY height, position LIMIT ?"
+        return self._any(where, kind.value, *self._place(after), cursor.height if cursor else 0, limit)
 
     def not_final(self, kind: EventKind) -> list[Seen[Event]]:
         """All events above the final height that the last scans showed."""
-        rows = self._db.read("SELECT kind, body, final, key FROM events WHERE final = 0 AND kind = ?", (kind.value,))
-        return [_seen(row) for row in rows]
+        return self._any("final = 0 AND kind = ?", kind.value)
 
     def explain(self, key: str) -> None:
         """This vault outflow or mint has its source: it is not asked about again."""
@@ -337,14 +322,18 @@ class Ledger(Wishes):
         rows = self._db.read(f"SELECT kind, body, final, key FROM events WHERE {where}", parameters)  # noqa: S608
         return [_seen(row) for row in rows]
 
+    def _any(self, where: str, *parameters: object) -> list[Seen[Event]]:
+        """Events of a kind that the query names."""
+        return self._events(Event, where, *parameters)  # type: ignore[arg-type]
+
+    def _place(self, after: Seen[Event] | None) -> tuple[int, int]:
+        """Height and position of an event in its chain's order; before all for None."""
+        return (after.event.height, encode(self._bridge, after.event).position) if after else (-1, -1)
+
     def _page(self, where: str, kind: EventKind, limit: int, after: Seen[Event] | None) -> list[Seen[Event]]:
         height, key = (after.event.height, after.key) if after else (-1, "")
-        rows = self._db.read(
-            f"SELECT kind, body, final, key FROM events WHERE {where} AND kind = ? AND (height, key) > (?, ?)"  # noqa: S608
-            " ORDER BY height, key LIMIT ?",
-            (kind.value, height, key, limit),
-        )
-        return [_seen(row) for row in rows]
+        query = f"{where} AND kind = ? AND (height, key) > (?, ?) ORDER BY height, key LIMIT ?"
+        return self._any(query, kind.value, height, key, limit)
 
     def _count(self, sql: str, *parameters: object) -> int:
         row = self._db.read_one(sql, parameters)

@@ -11,6 +11,7 @@ from pymongo.errors import DuplicateKeyError
 
 from reactor.documents.statuses import Collection
 from reactor.store.connection import Document, Store
+from reactor.store.reading import aggregate, no_larger
 from reactor.store.retrying import retrying
 
 MOST: Final = 1000
@@ -35,11 +36,7 @@ async def read_audit(store: Store, limit: int = 50) -> list[Document]:
     """The newest entries, newest first. SECURITY: claims: whoever may write to the database can insert an entry."""
     pipeline: list[Document] = [
         {"$sort": {"_id": -1}},
-        {"$match": {"$expr": {"$lte": [{"$bsonSize": "$$ROOT"}, _LARGEST]}}},
+        no_larger(_LARGEST),
         {"$limit": min(limit, MOST)},
     ]
-
-    async def run() -> list[Document]:
-        return await (await store.collection(Collection.AUDIT).aggregate(pipeline)).to_list()
-
-    return await retrying(run)
+    return await aggregate(store, Collection.AUDIT, pipeline)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from reactor.documents.keys import document_id
 from reactor.documents.statuses import Collection
 from reactor.store.connection import Document, Store
+from reactor.store.reading import aggregate, no_larger
 from reactor.store.retrying import retrying
 
 MOST: Final = 256
@@ -46,15 +47,11 @@ async def read_heartbeats(store: Store, addresses: Sequence[str] | None = None) 
     match: Document = {} if addresses is None else {"eth_address": {"$in": list(addresses)}}
     pipeline: list[Document] = [
         {"$match": match},
-        {"$match": {"$expr": {"$lte": [{"$bsonSize": "$$ROOT"}, _LARGEST]}}},
+        no_larger(_LARGEST),
         {"$sort": {"updated_at": -1}},
         {"$limit": MOST},
     ]
-
-    async def run() -> list[Document]:
-        return await (await store.collection(Collection.HEARTBEAT).aggregate(pipeline)).to_list()
-
-    return await retrying(run)
+    return await aggregate(store, Collection.HEARTBEAT, pipeline)
 
 
 async def heartbeats_at(store: Store, ids: Iterable[Any]) -> list[Document]:
@@ -67,18 +64,13 @@ async def heartbeats_at(store: Store, ids: Iterable[Any]) -> list[Document]:
         return []
     pipeline: list[Document] = [
         {"$match": {"_id": {"$in": wanted}}},
-        {"$match": {"$expr": {"$lte": [{"$bsonSize": "$$ROOT"}, _LARGEST]}}},
+        no_larger(_LARGEST),
     ]
-
-    async def run() -> list[Document]:
-        return await (await store.collection(Collection.HEARTBEAT).aggregate(pipeline)).to_list()
-
-    return await retrying(run)
+    return await aggregate(store, Collection.HEARTBEAT, pipeline)
 
 
 async def each_heartbeat(store: Store) -> AsyncIterator[Document]:
     """Every heartbeat that is not too large, in no order: for people, who want to find the honest ones whatever lies there."""
-    small: Document = {"$match": {"$expr": {"$lte": [{"$bsonSize": "$$ROOT"}, _LARGEST]}}}
-    async with await store.collection(Collection.HEARTBEAT).aggregate([small], batchSize=MOST) as cursor:
+    async with await store.collection(Collection.HEARTBEAT).aggregate([no_larger(_LARGEST)], batchSize=MOST) as cursor:
         async for row in cursor:
             yield row

@@ -12,7 +12,6 @@ from typing import Any, Final
 import bson
 from bson import ObjectId
 from bson.errors import BSONError
-from pymongo.asynchronous.collection import AsyncCollection
 
 from reactor.documents.bridge import Bridge
 from reactor.documents.statuses import Collection
@@ -71,7 +70,7 @@ async def read(store: Store, collection: Collection, ids: Iterable[ObjectId]) ->
     found: dict[ObjectId, Found] = {}
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
-        for row in await _aggregate(store.collection(collection), _bodies(batch)):
+        for row in await aggregate(store, collection, _bodies(batch)):
             found[row["_id"]] = Found(_readable(row), row["size"])
     return found
 
@@ -103,7 +102,7 @@ async def find_ids(store: Store, collection: Collection, keys: Many[Key]) -> dic
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
         values = {name: sorted({key[i] for key in batch}) for i, name in enumerate(KEY_FIELDS[collection])}
-        for row in await _aggregate(store.collection(collection), _holders(values)):
+        for row in await aggregate(store, collection, _holders(values)):
             held = set(product(*(row["holds"][name] for name in values))) & set(batch)
             found |= {key: row.get("_id") for key in held if not isinstance(found.get(key), ObjectId)}
     return found
@@ -159,8 +158,15 @@ async def open_page(
     return await retrying(run)
 
 
-async def _aggregate(collection: AsyncCollection[Document], pipeline: list[Document]) -> list[Document]:
+async def aggregate(store: Store, collection: Collection, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
+    """All rows of one aggregate. Raises a `PyMongoError` after bounded retries."""
+
     async def run() -> list[Document]:
-        return await (await collection.aggregate(pipeline)).to_list()
+        return await (await store.collection(collection).aggregate(pipeline)).to_list()
 
     return await retrying(run)
+
+
+def no_larger(size: int) -> Document:
+    """The stage that leaves out documents of more than `size` bytes, before their bodies are fetched."""
+    return {"$match": {"$expr": {"$lte": [{"$bsonSize": "$$ROOT"}, size]}}}

@@ -1,6 +1,6 @@
 """What operators ask the shared database: how many, what is oldest, where is this transaction. Bounded by open documents."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -10,7 +10,7 @@ from bson import ObjectId
 from reactor.documents.statuses import REQUESTS, Collection, Status
 from reactor.store.connection import Document, Store
 from reactor.store.indexes import OPEN_STATUSES
-from reactor.store.reading import LARGEST
+from reactor.store.reading import LARGEST, aggregate, no_larger
 from reactor.store.retrying import retrying
 
 OLDEST: Final = 10
@@ -51,7 +51,7 @@ async def _counts(store: Store, role: Collection) -> Counts:
         {"$match": {"status": {"$in": [status.value for status in OPEN_STATUSES]}}},
         {"$group": {"_id": "$status", "count": {"$sum": 1}}},
     ]
-    rows = {row["_id"]: row["count"] for row in await _rows(store, role, pipeline) if isinstance(row["_id"], str)}
+    rows = {row["_id"]: row["count"] for row in await aggregate(store, role, pipeline) if isinstance(row["_id"], str)}
 
     async def total() -> int:
         return await store.collection(role).estimated_document_count()
@@ -69,7 +69,7 @@ async def oldest(store: Store, status: Status, limit: int = OLDEST) -> list[Row]
             {"$sort": {"created_at": 1}},
             {"$limit": limit},
         ]
-        rows += [_row(role, row) for row in await _rows(store, role, pipeline)]
+        rows += [_row(role, row) for row in await aggregate(store, role, pipeline)]
     return sorted(rows, key=lambda row: (row.created_at is None, row.created_at and row.created_at.timestamp()))[:limit]
 
 
@@ -84,10 +84,10 @@ async def find(store: Store, text: str) -> list[tuple[Collection, Document]]:
         for role in (*REQUESTS, Collection.MINTED, Collection.RETURNED):
             pipeline: list[Document] = [
                 {"$match": query},
-                {"$match": {"$expr": {"$lte": [{"$bsonSize": "$$ROOT"}, LARGEST]}}},
+                no_larger(LARGEST),
                 {"$limit": MOST_FOUND},
             ]
-            found += [(role, row) for row in await _rows(store, role, pipeline)]
+            found += [(role, row) for row in await aggregate(store, role, pipeline)]
         if found:
             break
     return found
@@ -125,10 +125,3 @@ _BRIEF: Final[Document] = {
 def _row(role: Collection, row: Mapping[str, Any]) -> Row:
     created, updated = (row[name] if isinstance(row[name], datetime) else None for name in ("created_at", "updated_at"))
     return Row(role, row["_id"], row["status"], row["transaction_hash"], created, updated, row["signers"], row["waiting"])
-
-
-async def _rows(store: Store, role: Collection, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
-    async def run() -> list[Document]:
-        return await (await store.collection(role).aggregate(pipeline)).to_list()
-
-    return await retrying(run)
