@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from reactor.chains.pocket import vault_address
+from reactor.cli.main import main
 from reactor.documents.events import BlockRef, Burn, Deposit
 from reactor.parts import bridge_of
 from reactor.settings import Settings, load_settings
@@ -82,3 +85,19 @@ def make_ledger(settings: Settings) -> None:
     ledger.record_window(EventKind.DEPOSIT, 1, 100, [deposit(1), deposit(2, memo=False)], final=100)
     ledger.record_window(EventKind.BURN, 100, 200, [burn(0), burn(1)], final=200)
     ledger.close()
+
+
+class OperatorDesk:
+    """An operator before a validator's disk."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.settings = settings_in(folder)
+        self.bridge = bridge_of(self.settings)
+        self.capsys = capsys
+        self.config = str(folder / "reactor.toml")
+
+    def do(self, *arguments: str, code: int = 0) -> str:
+        """All that the command says; it must end with this code."""
+        assert main([*arguments, "--config", self.config]) == code
+        said = self.capsys.readouterr()
+        return said.out + said.err

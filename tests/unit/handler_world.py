@@ -1,11 +1,12 @@
 """A small world for the handlers' unit tests: real ledger and journal on disk, chains and documents in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from bson import ObjectId
 from coincurve import PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,6 +19,7 @@ from reactor.documents.events import BlockRef, Burn, Deposit, Minted, Returned
 from reactor.documents.statuses import Collection
 from reactor.handlers.claims import Turns
 from reactor.handlers.context import Context, Me
+from reactor.handlers.request import RequestHandler
 from reactor.keys.local import Ed25519Signer, Secp256k1Signer
 from reactor.state.journal import Journal, JournalEntry
 from reactor.state.ledger import Ledger
@@ -234,3 +236,18 @@ def make_world(directory: Path, *, members: int = 3, threshold: int = 2) -> Worl
         now=lambda: NOW,
     )
     return World(bridge, context, requests, ethereum, pocket, heads, ledger, journal, keys, pocket_keys)
+
+
+def after_deciding(monkeypatch: pytest.MonkeyPatch, handler: RequestHandler[Any, Any], act: Callable[[], object]) -> list[str]:
+    """From now on `act` happens right after each decision of this handler; the kinds of decisions it came to."""
+    asked: list[str] = []
+    decide = handler.decide
+
+    def decided(*arguments: Any) -> Any:
+        decision = decide(*arguments)
+        asked.append(type(decision).__name__)
+        act()
+        return decision
+
+    monkeypatch.setattr(handler, "decide", decided)
+    return asked

@@ -1,7 +1,6 @@
 """What too few agreeing endpoints do to a document, a block asked again before a signature, and the settings of it all."""
 
 import asyncio
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,19 +22,12 @@ from reactor.preflight.endpoints import compared
 from reactor.settings import Settings
 from reactor.state.rows import EventKind
 from scanners.loop import Reading
-from tests.unit.handler_world import NOW, World, block, burn, deposit, make_world
+from tests.unit.handler_world import NOW, World, block, burn, deposit
 from tests.unit.test_settings_values import BASE
 
 pytestmark = pytest.mark.unit
 
 APART = NotAgreed("block 5", needed=2, agreeing=["http://a"], others={"http://b": "block 5 is 0x12"})
-
-
-@pytest.fixture
-def world(tmp_path: Path):
-    world = make_world(tmp_path)
-    yield world
-    world.close()
 
 
 def ready(world: World) -> dict[str, Any]:

@@ -3,14 +3,11 @@
 import json
 
 import pytest
-from cli_unit_helpers import RECIPIENT, burn, deposit, make_journal, make_ledger, settings_in
+from cli_unit_helpers import RECIPIENT, OperatorDesk, burn, deposit, make_journal, make_ledger
 
-from reactor.cli import audited
-from reactor.cli.main import main
 from reactor.documents.keys import burn_key, deposit_key, document_id
 from reactor.documents.statuses import Collection
 from reactor.flows.common import MOST_REPAIRS
-from reactor.parts import bridge_of
 from reactor.state.ledger import Ledger
 from reactor.state.rows import EventKind
 
@@ -19,19 +16,8 @@ pytestmark = pytest.mark.unit
 RESCAN = ["rescan", "--chain", "ethereum", "--from", "120", "--to", "200"]
 
 
-class Desk:
-    """An operator before a validator's disk."""
-
-    def __init__(self, folder, capsys):
-        self.settings = settings_in(folder)
-        self.bridge = bridge_of(self.settings)
-        self.capsys = capsys
-        self.config = str(folder / "reactor.toml")
-
-    def do(self, *arguments, code=0):
-        assert main([*arguments, "--config", self.config]) == code
-        said = self.capsys.readouterr()
-        return said.out + said.err
+class Desk(OperatorDesk):
+    """An operator who has things done again; every act of his is applied, and says why."""
 
     def act(self, *arguments, code=0):
         return self.do(*arguments, "--apply", "--why", "mended", code=code)
@@ -61,17 +47,6 @@ def alone(tmp_path, capsys):
     make_ledger(desk.settings)
     desk.ledger(lambda ledger: ledger.record_window(EventKind.MINTED, 100, 200, [], 200))
     return desk
-
-
-@pytest.fixture
-def written(monkeypatch):
-    entries = []
-
-    async def write(settings, act, matches):
-        entries.append((act.verb, list(act.arguments), act.why, matches.evaluated, matches.matched))
-
-    monkeypatch.setattr(audited, "_write", write)
-    return entries
 
 
 @pytest.fixture

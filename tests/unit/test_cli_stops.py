@@ -3,14 +3,11 @@
 import json
 
 import pytest
-from cli_unit_helpers import KEYS, RECIPIENT, SENDER, TOML, burn, deposit, make_journal, make_ledger, settings_in, write_config
+from cli_unit_helpers import KEYS, RECIPIENT, SENDER, TOML, OperatorDesk, burn, deposit, make_journal, make_ledger, write_config
 
 from reactor.chains.pocket import vault_address
-from reactor.cli import audited
-from reactor.cli.main import main
 from reactor.documents.keys import burn_key, deposit_key, document_id
 from reactor.documents.statuses import Collection
-from reactor.parts import bridge_of
 from reactor.state.journal import Journal, JournalEntry
 from reactor.state.ledger import Ledger
 from reactor.state.verdicts import Allowed, Refusal, Refused
@@ -18,19 +15,8 @@ from reactor.state.verdicts import Allowed, Refusal, Refused
 pytestmark = pytest.mark.unit
 
 
-class Desk:
-    """An operator before a validator's disk."""
-
-    def __init__(self, folder, capsys):
-        self.settings = settings_in(folder)
-        self.bridge = bridge_of(self.settings)
-        self.capsys = capsys
-        self.config = str(folder / "reactor.toml")
-
-    def do(self, *arguments, code=0):
-        assert main([*arguments, "--config", self.config]) == code
-        said = self.capsys.readouterr()
-        return said.out + said.err
+class Desk(OperatorDesk):
+    """An operator who stops signing, and looks at what the journal makes of it."""
 
     def act(self, *arguments, code=0):
         return self.do(*arguments, "--apply", code=code)
@@ -61,18 +47,6 @@ class Desk:
             return verdict
         finally:
             journal.close()
-
-
-@pytest.fixture
-def written(monkeypatch):
-    """What reaches the audit collection; the real one is in tests/integration."""
-    entries = []
-
-    async def write(settings, act, matches):
-        entries.append((act.verb, list(act.arguments), act.why, matches.evaluated, matches.matched))
-
-    monkeypatch.setattr(audited, "_write", write)
-    return entries
 
 
 @pytest.fixture

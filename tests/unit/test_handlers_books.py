@@ -1,22 +1,13 @@
 """The books: every outflow and every mint has a source on the own chains, or signing stops."""
 
-from pathlib import Path
-
 import pytest
 
 from reactor.handlers.books import Books
 from reactor.handlers.totals import Totals
 from reactor.state.rows import EventKind
-from tests.unit.handler_world import USER, World, block, burn, deposit, make_world, minted, returned
+from tests.unit.handler_world import USER, World, block, burn, deposit, minted, returned
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.fixture
-def world(tmp_path: Path):
-    world = make_world(tmp_path)
-    yield world
-    world.close()
 
 
 def read(world: World, *, deposits=(), burns=(), mints=(), returns=(), final: int = 100) -> None:

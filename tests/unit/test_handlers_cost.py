@@ -1,7 +1,6 @@
 """What a look at a document costs when nothing has changed since the last one: no signature verified twice, no write."""
 
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,16 +15,9 @@ from reactor.handlers.payout import PayoutHandler
 from reactor.state.database import Database
 from reactor.state.journal import JournalEntry
 from reactor.state.rows import EventKind
-from tests.unit.handler_world import FEE, NOW, World, burn, make_world
+from tests.unit.handler_world import FEE, NOW, World, burn
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.fixture
-def world(tmp_path: Path):
-    world = make_world(tmp_path)
-    yield world
-    world.close()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The limits before every signature: the way through the flow, and the one that signs before the document is read."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,18 +14,11 @@ from reactor.handlers.mint import MintHandler
 from reactor.handlers.payout import PayoutHandler
 from reactor.state.limits import Limit, Limits
 from reactor.state.rows import EventKind
-from tests.unit.handler_world import NOW, World, burn, deposit, make_world
+from tests.unit.handler_world import NOW, World, burn, deposit
 
 pytestmark = pytest.mark.unit
 
 AMOUNT = 1_000_000
-
-
-@pytest.fixture
-def world(tmp_path: Path):
-    world = make_world(tmp_path)
-    yield world
-    world.close()
 
 
 def read(world: World, *, deposits: Any = (), burns: Any = ()) -> None:

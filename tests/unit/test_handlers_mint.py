@@ -14,16 +14,9 @@ from reactor.flows.decisions import Rest, Wait
 from reactor.handlers.claims import Turns
 from reactor.handlers.mint import MintHandler
 from reactor.state.rows import EventKind
-from tests.unit.handler_world import NOW, USER, World, deposit, make_world, minted
+from tests.unit.handler_world import NOW, USER, World, after_deciding, deposit, make_world, minted
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.fixture
-def world(tmp_path: Path):
-    world = make_world(tmp_path)
-    yield world
-    world.close()
 
 
 def put(world: World, event: Any, **changes: Any) -> Any:
@@ -101,16 +94,8 @@ async def test_nothing_is_signed_when_the_block_goes_between_the_decision_and_th
     """It is there while the facts are gathered; the last look, right before the journal, finds another one in its place."""
     event = deposit(5)
     ready(world, event)
-    handler, asked = MintHandler(world.context), []
-    decide = handler.decide
-
-    def decided(*arguments: Any) -> Any:
-        decision = decide(*arguments)
-        asked.append(type(decision).__name__)
-        world.pocket.gone.add(event.block.hash)
-        return decision
-
-    monkeypatch.setattr(handler, "decide", decided)
+    handler = MintHandler(world.context)
+    asked = after_deciding(monkeypatch, handler, lambda: world.pocket.gone.add(event.block.hash))
     document_id = put(world, event, status="confirmed")
     result = await handler.handle(document_id)
     assert asked == ["Sign"]

@@ -14,18 +14,11 @@ from reactor.handlers.heartbeat import Hearts, Instance, Pulse, verified_heartbe
 from reactor.handlers.reconcile import Reconciler
 from reactor.handlers.signatures import Signatures
 from reactor.state.rows import EventKind
-from tests.unit.handler_world import NOW, World, burn, deposit, make_world
+from tests.unit.handler_world import NOW, World, burn, deposit
 
 pytestmark = pytest.mark.unit
 
 MEMBERS = [f"0x{i:040x}" for i in range(1, 6)]
-
-
-@pytest.fixture
-def world(tmp_path: Path):
-    world = make_world(tmp_path)
-    yield world
-    world.close()
 
 
 def test_exactly_one_goes_first_and_the_others_one_after_the_other() -> None:

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,16 +16,9 @@ from reactor.flows.decisions import Rest, Wait
 from reactor.handlers.payout import PayoutHandler
 from reactor.state.journal import JournalEntry
 from reactor.state.rows import EventKind
-from tests.unit.handler_world import FEE, NOW, POCKET_USER, World, burn, deposit, make_world, returned
+from tests.unit.handler_world import FEE, NOW, POCKET_USER, World, after_deciding, burn, deposit, returned
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.fixture
-def world(tmp_path: Path):
-    world = make_world(tmp_path)
-    yield world
-    world.close()
 
 
 def ready(world: World, *burns: Any, deposits: Any = (), returns: Any = (), final: int = 100) -> None:
@@ -309,16 +301,8 @@ async def test_nothing_is_signed_when_the_block_goes_between_the_decision_and_th
 ) -> None:
     event = burn(5)
     ready(world, event)
-    payouts, asked = handler(world), []
-    decide = payouts.decide
-
-    def decided(*arguments: Any) -> Any:
-        decision = decide(*arguments)
-        asked.append(type(decision).__name__)
-        world.ethereum.gone.add(event.block.hash)
-        return decision
-
-    monkeypatch.setattr(payouts, "decide", decided)
+    payouts = handler(world)
+    asked = after_deciding(monkeypatch, payouts, lambda: world.ethereum.gone.add(event.block.hash))
     document_id = put(world, event, status="confirmed")
     result = await payouts.handle(document_id)
     assert asked == ["Sign"]

@@ -17,20 +17,13 @@ from reactor.state.journal import JournalEntry
 from reactor.state.lock import LOCK_FILE, ProcessLock
 from reactor.state.runs import note_run
 from reactor.state.verdicts import Allowed, Refused
-from tests.unit.handler_world import NOW, World, make_world
+from tests.unit.handler_world import NOW, World
 
 pytestmark = pytest.mark.unit
 
 SILENCE = 90.0
 Rows = dict[str, dict[str, Any]]
 """The heartbeats in the database, by host."""
-
-
-@pytest.fixture
-def world(tmp_path: Path):
-    world = make_world(tmp_path)
-    yield world
-    world.close()
 
 
 class Process:

@@ -1,7 +1,6 @@
 """A reorganisation deeper than finality: signing and reading stop until a person has accepted the new chain."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -9,17 +8,10 @@ from reactor.documents.events import BlockRef, Burn
 from reactor.state.holds import SIGNING
 from reactor.state.rows import EventKind
 from scanners.loop import View
-from tests.unit.handler_world import World, block, burn, make_world, minted
+from tests.unit.handler_world import World, block, burn, minted
 from tests.unit.test_scanner_loop import Bench
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.fixture
-def world(tmp_path: Path):
-    world = make_world(tmp_path)
-    yield world
-    world.close()
 
 
 def other(height: int) -> BlockRef:

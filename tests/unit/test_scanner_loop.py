@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from reactor.state.holds import SIGNING
 from reactor.state.rows import EventKind
 from reactor.state.windows import WindowResult
 from scanners.loop import ChainScanner, Reading, View
-from tests.unit.handler_world import NOW, World, block, burn, make_world, minted
+from tests.unit.handler_world import NOW, World, block, burn, minted
 
 pytestmark = pytest.mark.unit
 
@@ -95,13 +94,6 @@ class Bench:
 
     def rings(self, what: str) -> list[Event]:
         return [event for result in self.rung for event in getattr(result, what)]
-
-
-@pytest.fixture
-def world(tmp_path: Path):
-    world = make_world(tmp_path)
-    yield world
-    world.close()
 
 
 async def test_reads_from_the_start_block_and_rests_at_the_last_final_one(world: World) -> None:

@@ -1,26 +1,17 @@
 """Blocks that an operator wants read again: what is missing is added, what was final stays, the position stays."""
 
-from pathlib import Path
-
 import pytest
 
 from reactor.documents.keys import document_id, event_key
 from reactor.documents.statuses import Collection
 from reactor.state.rows import EventKind
 from scanners.loop import RESCAN_WINDOWS, View
-from tests.unit.handler_world import World, block, burn, make_world, minted
+from tests.unit.handler_world import World, block, burn, minted
 from tests.unit.test_scanner_loop import Bench
 
 pytestmark = pytest.mark.unit
 
 VIEW = View(100, 100)
-
-
-@pytest.fixture
-def world(tmp_path: Path):
-    world = make_world(tmp_path)
-    yield world
-    world.close()
 
 
 async def read_once(world: World, *events) -> Bench:

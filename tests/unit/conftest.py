@@ -1,0 +1,30 @@
+"""What several modules of unit tests stand on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reactor.cli import audited
+from tests.unit.handler_world import World, make_world
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """One validator's world: three members, threshold two, an empty ledger and journal."""
+    world = make_world(tmp_path)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What an operator's acts leave in the audit collection; the real one is in tests/integration."""
+    entries: list[tuple[Any, ...]] = []
+
+    async def write(settings: Any, act: Any, matches: Any) -> None:
+        entries.append((act.verb, list(act.arguments), act.why, matches.evaluated, matches.matched))
+
+    monkeypatch.setattr(audited, "_write", write)
+    return entries
