@@ -52,6 +52,10 @@ BURST_SECONDS: Final = 0.01
 """In a burst a batch waits so long for company: a command costs as much as several of its documents."""
 
 
+_NAMED: Final = 10
+"""So many documents are named in one line of the log."""
+
+
 class WriteRefusedError(RuntimeError):
     """The server refused a write that no re-read can make right: the document's unique key or its schema forbids it."""
 
@@ -105,7 +109,8 @@ class BatchedRequests:
         report = await insert_missing(self._store, collection, documents)
         if report.inserted:
             logger.warning(
-                "{} document(s) of {} were missing from the database: inserted", len(report.inserted), collection.value
+                "{} document(s) of {} were missing from the database: inserted: {}",
+                *(len(report.inserted), collection.value, ", ".join(str(one) for one in report.inserted[:_NAMED])),
             )
         placed = {one: one for one in (*report.inserted, *report.present)}
         if not report.occupied:

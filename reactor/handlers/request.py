@@ -152,7 +152,6 @@ class RequestHandler(ABC, Generic[D, F]):
         origin = Origin.of_missing(self.context, self.collection, document_id)
         if origin.document is None or origin.elsewhere or self.context.me.observes:
             return Rest(finished=False)
-        logger.warning("{} {} is missing from the database: inserted again", self.collection.value, origin.key)
         # One that this process has read before was removed. Else it may never have been there: Mongo was away, say.
         was_there = self.labels.get(document_id) is not None
         fresh = removed(self.context, origin.document) if was_there else origin.document
