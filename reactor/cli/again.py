@@ -5,21 +5,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reactor.cli.audited import Act, ApplyOption, Matches, WhyOption, audit_first, dry, require_why
+from reactor.cli.audited import Act, ApplyOption, Matches, WhyOption, audit_first, counted, require_why, tell_dry
 from reactor.cli.common import EXIT_USAGE, ConfigOption, JsonOption, Problem, clean, print_json, read_settings, say
 from reactor.cli.local import read_ledger
 from reactor.cli.targets import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from reactor.settings import Settings
     from reactor.state.ledger import Ledger
 
@@ -61,7 +59,7 @@ def retry(
     """
     require_why(why, apply=apply)
     settings = read_settings(config)
-    with _ledger(settings) as ledger:
+    with closing(_ledger(settings)) as ledger:
         repaired = ledger.repaired()
         if target.strip() == DISPUTED:
             counters, evaluated = _disputed(repaired), len(repaired)
@@ -72,8 +70,10 @@ def retry(
             counters = [f"{role}:{key}" for key in keys for role in _roles(settings, key)]
             evaluated = len(counters)
         matches = Matches(evaluated, len(counters))
-        lines = [f"{one}: repaired {repaired[one]} times" if one in repaired else one for one in counters]
-        if _told_dry({"retry": counters}, lines, matches, f"retried {_count(len(counters))}", apply=apply, as_json=as_json):
+        lines = _told((f"{one}: repaired {repaired[one]} times" if one in repaired else one for one in counters), matches)
+        documents = counted(len(counters), "document")
+        if not apply:
+            tell_dry({"retry": counters}, lines, f"retried {documents}", matches, as_json=as_json)
             return
         if counters:
             audit_first(settings, Act("retry", [target], why), matches)
@@ -83,8 +83,9 @@ def retry(
         if as_json:
             print_json({"applied": True, "retry": counters, **asdict(matches)})
             return
-        _print(lines, matches)
-        say(f"{_count(len(counters))} to be taken up again: by the running validator within seconds, else by the next start")
+        for line in lines:
+            say(line)
+        say(f"{documents} to be taken up again: by the running validator within seconds, else by the next start")
 
 
 def rescan(
@@ -103,37 +104,35 @@ def rescan(
     """
     require_why(why, apply=apply)
     settings = read_settings(config)
-    with _ledger(settings) as ledger:
+    with closing(_ledger(settings)) as ledger:
         _require_read(settings, ledger, chain, first, last)
         known = {kind: count for kind, count in ledger.counts_between(first, last).items() if kind in _kinds(chain)}
         total = sum(count for kind, count in ledger.counts().items() if kind in _kinds(chain))
         matches = Matches(total, sum(known.values()))
-        lines = [f"{count} {kind} events are known in these blocks" for kind, count in sorted(known.items())]
+        lines = _told((f"{count} {kind} events are known in these blocks" for kind, count in sorted(known.items())), matches)
         asked = {"chain": chain.value, "from": str(first), "to": str(last)}
-        done = f"had {chain.value} blocks {first} to {last} read again"
-        if _told_dry({"rescan": asked, "known": known}, lines, matches, done, apply=apply, as_json=as_json):
+        if not apply:
+            done = f"had {chain.value} blocks {first} to {last} read again"
+            tell_dry({"rescan": asked, "known": known}, lines, done, matches, as_json=as_json)
             return
         audit_first(settings, Act("rescan", [f"--{name} {value}" for name, value in asked.items()], why), matches)
         number = ledger.ask_rescan(chain.value, first, last)
         if as_json:
             print_json({"applied": True, "rescan": asked, "known": known, "number": number, **asdict(matches)})
             return
-        _print(lines, matches)
+        for line in lines:
+            say(line)
         say(f"{chain.value} blocks {first} to {last} will be read again: by the running validator, else by the next start")
 
 
-@contextmanager
-def _ledger(settings: Settings) -> Iterator[Ledger]:
+def _ledger(settings: Settings) -> Ledger:
     ledger = read_ledger(settings)
     if ledger is None:
         raise Problem(
             f"there is no ledger in {settings.state.directory}",
             "give the command on the validator's own machine, with its configuration; without a ledger all is read anyway",
         )
-    try:
-        yield ledger
-    finally:
-        ledger.close()
+    return ledger
 
 
 def _disputed(repaired: dict[str, int]) -> list[str]:
@@ -186,22 +185,5 @@ def _require_read(settings: Settings, ledger: Ledger, chain: Chain, first: int, 
         )
 
 
-def _told_dry(would: dict[str, object], lines: Iterable[str], matches: Matches, done: str, *, apply: bool, as_json: bool) -> bool:
-    if apply:
-        return False
-    if as_json:
-        print_json({"applied": False, "would": would, **asdict(matches)})
-        return True
-    _print(lines, matches)
-    dry(done)
-    return True
-
-
-def _print(lines: Iterable[str], matches: Matches) -> None:
-    for line in lines:
-        say(clean(line))
-    say(f"{matches.evaluated} documents evaluated, {matches.matched} matched")
-
-
-def _count(documents: int) -> str:
-    return f"{documents} {'document' if documents == 1 else 'documents'}"
+def _told(lines: Iterable[str], matches: Matches) -> list[str]:
+    return [*(clean(line) for line in lines), matches.text("documents")]

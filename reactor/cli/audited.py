@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from reactor.cli.common import EXIT_USAGE, Problem, clean, operator, say, warn
+from reactor.cli.common import EXIT_USAGE, Problem, clean, operator, print_json, say, warn
 from reactor.cli.local import read_ledger
 
 if TYPE_CHECKING:
@@ -36,10 +36,9 @@ class Matches:
     evaluated: int
     matched: int
 
-    @property
-    def text(self) -> str:
+    def text(self, among: str = "open documents") -> str:
         """For people."""
-        return f"{self.evaluated} open documents evaluated, {self.matched} matched"
+        return f"{self.evaluated} {among} evaluated, {self.matched} matched"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,23 @@ def require_why(why: str, *, apply: bool) -> None:
 def dry(done: str) -> None:
     """Say what would be done."""
     say(f"dry run: would have {done}; nothing was changed. To do it: --apply --why '…'")
+
+
+def tell_dry(
+    would: dict[str, object], lines: Iterable[str], done: str, matches: Matches, *, as_json: bool, **more: object
+) -> None:
+    """What the verb would do: `would` and `more` for machines, `lines` and `done` for people."""
+    if as_json:
+        print_json({"applied": False, "would": would, **asdict(matches), **more})
+        return
+    for line in lines:
+        say(line)
+    dry(done)
+
+
+def counted(number: int, what: str) -> str:
+    """`1 hold`, `2 holds`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def concerned(settings: Settings, scopes: Sequence[str]) -> Matches:

@@ -1,4 +1,4 @@
-"""`journal new|show|export`: the signing journal of this validator."""
+"""`journal new|allow-older|show|export`: the signing journal of this validator."""
 
 # ruff: noqa: PLC0415 - what is heavy is imported by the command that needs it
 
@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,19 +97,16 @@ def allow_older(
 
     require_why(why, apply=apply)
     settings = read_settings(config)
-    journal = open_journal(settings)
-    try:
+    with closing(open_journal(settings)) as journal:
         already, heights = journal.allows_older, journal.heights
         matches = concerned(settings, [SIGNING])
         if apply and not already:
             audit_first(settings, Act("journal allow-older", [journal.instance], why), matches)
             journal.allow_older(operator())
-    finally:
-        journal.close()
     if as_json:
         print_json({"applied": apply, "already": already, "heights": heights, **asdict(matches)})
         return
-    say(matches.text)
+    say(matches.text())
     if already:
         say("this journal signs for older events already")
     elif apply:
@@ -120,11 +118,8 @@ def allow_older(
 @app.command("show")
 def show(config: ConfigOption = None, limit: LimitOption = 20, as_json: JsonOption = False) -> None:
     """Show what the journal is, what is held, and the last signatures."""
-    journal = open_journal(read_settings(config))
-    try:
+    with closing(open_journal(read_settings(config))) as journal:
         everything = journal.export()
-    finally:
-        journal.close()
     last = everything["signatures"][-limit:] if limit else []
     active = [hold for hold in everything["holds"] if hold["released_at"] is None]
     if as_json:
@@ -144,11 +139,8 @@ def show(config: ConfigOption = None, limit: LimitOption = 20, as_json: JsonOpti
 @app.command("export")
 def export(config: ConfigOption = None, output: OutputOption = None) -> None:
     """Write the whole journal as JSON: for comparing, never for restoring."""
-    journal = open_journal(read_settings(config))
-    try:
+    with closing(open_journal(read_settings(config))) as journal:
         everything = journal.export()
-    finally:
-        journal.close()
     if output is None:
         print_json(everything)
         return

@@ -8,15 +8,26 @@ go of something only once it is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reactor.cli.audited import Act, ApplyOption, Matches, WhyOption, audit_after, audit_first, concerned, dry, require_why
+from reactor.cli.audited import (
+    Act,
+    ApplyOption,
+    Matches,
+    WhyOption,
+    audit_after,
+    audit_first,
+    concerned,
+    counted,
+    require_why,
+    tell_dry,
+)
 from reactor.cli.common import (
     EXIT_USAGE,
     ConfigOption,
@@ -94,7 +105,7 @@ def pause(
     require_why(why, apply=apply)
     settings = read_settings(config)
     scope = direction_scope(direction.value)
-    with _journal(settings) as journal:
+    with closing(open_journal(settings)) as journal:
         was = any(one.scope == scope and one.reason == "paused" for one in journal.holds())
         changed: dict[str, object] = {"paused": direction.value, "already": was}
         if not apply:
@@ -120,7 +131,7 @@ def resume(
     require_why(why, apply=apply)
     settings = read_settings(config)
     scope = direction_scope(direction.value)
-    with _journal(settings) as journal:
+    with closing(open_journal(settings)) as journal:
         paused = [one for one in journal.holds() if one.scope == scope and one.reason == "paused"]
         if not apply:
             done = f"resumed {direction.value}" if paused else f"found that {direction.value} is not paused"
@@ -146,7 +157,7 @@ def hold(
 
     require_why(why, apply=apply)
     settings = read_settings(config)
-    with _journal(settings) as journal:
+    with closing(open_journal(settings)) as journal:
         found = resolve(settings, target)
         if not apply:
             what = f"held {', '.join(found.scopes)}"
@@ -174,7 +185,7 @@ def release(
     """
     require_why(why, apply=apply)
     settings = read_settings(config)
-    with _journal(settings) as journal:
+    with closing(open_journal(settings)) as journal:
         if attempt:
             _release_attempt(settings, journal, target, why, number, apply=apply, as_json=as_json)
             return
@@ -183,13 +194,13 @@ def release(
         active = _meant(settings, journal, target)
         scopes = sorted({one.scope for one in active})
         if not apply:
-            done = f"released {_count(len(active))}: " + ", ".join(f"{one.id} ({one.scope})" for one in active)
+            done = f"released {counted(len(active), 'hold')}: " + ", ".join(f"{one.id} ({one.scope})" for one in active)
             _dry(settings, journal, {"released": len(active)}, done, scopes, as_json=as_json)
             return
         matches = concerned(settings, scopes)
         audit_first(settings, Act("release", [target, *(f"hold {one.id} on {one.scope}" for one in active)], why), matches)
         count = sum(journal.release(one.id, operator(), why) for one in active)
-        _tell(journal, {"released": count}, f"released {_count(count)}", matches, as_json=as_json)
+        _tell(journal, {"released": count}, f"released {counted(count, 'hold')}", matches, as_json=as_json)
 
 
 def _meant(settings: Settings, journal: Journal, target: str) -> list[Hold]:
@@ -228,7 +239,7 @@ def _release_attempt(
     stopping = [one.id for one in journal.holds() if one.scope == scope and one.reason == "return_failed"]
     if not apply:
         wanted = number if number is not None else max(row.attempt for row in rows) + 1
-        done = f"allowed attempt {wanted} of {event}" + (f" and released {_count(len(stopping))}" if stopping else "")
+        done = f"allowed attempt {wanted} of {event}" + (f" and released {counted(len(stopping), 'hold')}" if stopping else "")
         _dry(settings, journal, {"event": event, "attempt": wanted, "released": len(stopping)}, done, [scope], as_json=as_json)
         return
     matches = concerned(settings, [scope])
@@ -240,30 +251,13 @@ def _release_attempt(
     _tell(journal, {"event": event, "attempt": allowed, "released": ended}, done, matches, as_json=as_json)
 
 
-@contextmanager
-def _journal(settings: Settings) -> Iterator[Journal]:
-    journal = open_journal(settings)
-    try:
-        yield journal
-    finally:
-        journal.close()
-
-
-def _count(holds: int) -> str:
-    return f"{holds} {'hold' if holds == 1 else 'holds'}"
-
-
 def _dry(
     settings: Settings, journal: Journal, would: dict[str, object], done: str, scopes: Sequence[str], *, as_json: bool
 ) -> None:
     """What the verb would do, and nothing else."""
     matches = concerned(settings, scopes)
-    if as_json:
-        active = [_plain(one) for one in journal.holds()]
-        print_json({"applied": False, "would": would, **asdict(matches), "active": active})
-        return
-    say(matches.text)
-    dry(done)
+    active = [_plain(one) for one in journal.holds()]
+    tell_dry(would, [matches.text()], done, matches, as_json=as_json, active=active)
 
 
 def _stopped(
@@ -292,7 +286,7 @@ def _tell(journal: Journal, changed: dict[str, object], done: str, matches: Matc
         return
     if done:
         say(done)
-    say(matches.text)
+    say(matches.text())
     say(f"active now: {len(active) or 'nothing is held or paused'}")
     for one in active:
         who = f"{clean(one.reason)} by {clean(one.by)}, {moment(one.at)} UTC"
