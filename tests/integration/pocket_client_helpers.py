@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -161,3 +162,21 @@ async def serving(*nodes: Node) -> AsyncIterator[None]:
 def client_of(*nodes: Node, page_size: int = 3, timeout: float = 10.0) -> PocketChain:
     endpoints = [Endpoint.parse(node.url, f"node{position}") for position, node in enumerate(nodes)]
     return connect(endpoints, chain_id="localnet", retry=FAST, page_size=page_size, timeout=timeout)
+
+
+# Fixtures. A module takes them under its tests' own names, as `node` is another server in other modules.
+
+
+@pytest.fixture
+async def served_node() -> AsyncIterator[Node]:
+    """A node with 100 blocks and no transactions, that answers."""
+    node = Node()
+    async with serving(node):
+        yield node
+
+
+@pytest.fixture
+async def client_of_node(node: Node) -> AsyncIterator[PocketChain]:
+    """Our client of the module's `node`."""
+    async with client_of(node) as chain:
+        yield chain

@@ -2,10 +2,12 @@
 
 import io
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from infra.localnet.pocket import Genesis, PocketNode, Vault, Wallet
 
@@ -20,6 +22,23 @@ NO_PROOF = {"data": None, "proof": {"aunts": None, "index": 0, "leaf_hash": None
 
 def rich_genesis() -> Genesis:
     return Genesis(balances={ALICE.address: RICH, VAULT.address: RICH})
+
+
+# Fixtures. A module takes them under its tests' own names, as `node` is another server in other modules.
+
+
+@pytest.fixture
+async def rich_node() -> AsyncIterator[PocketNode]:
+    """The development node at its first block, where Alice and the vault are rich."""
+    async with PocketNode(rich_genesis()) as running:
+        yield running
+
+
+@pytest.fixture
+async def http_session() -> AsyncIterator[aiohttp.ClientSession]:
+    """Asks over HTTP, and gives up after 20 s."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+        yield session
 
 
 class Answer:

@@ -1,12 +1,25 @@
 """The client's plain answers and submissions against a server that answers like a node, and like an older node."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
-from pocket_client_helpers import USER, VAULT, VECTORS, Entry, Node, client_of, refuse, reply, send, serving
+from pocket_client_helpers import (
+    USER,
+    VAULT,
+    VECTORS,
+    Entry,
+    Node,
+    client_of,
+    client_of_node,
+    refuse,
+    reply,
+    send,
+    served_node,
+    serving,
+)
 
 from reactor.chains.pocket import (
     MalformedAnswer,
@@ -22,18 +35,7 @@ from reactor.chains.pocket.morse.codec import OtherMsg, StdTx, encode_tx
 
 pytestmark = pytest.mark.integration
 
-
-@pytest.fixture
-async def node() -> AsyncIterator[Node]:
-    node = Node()
-    async with serving(node):
-        yield node
-
-
-@pytest.fixture
-async def chain(node: Node) -> AsyncIterator[PocketChain]:
-    async with client_of(node) as chain:
-        yield chain
+node, chain = served_node, client_of_node
 
 
 # --- plain answers ------------------------------------------------------------------------------------------------

@@ -1,12 +1,11 @@
 """The client against a broken server: bad answers, other chains, fail-over, and settings that are refused."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from aiohttp import web
-from pocket_client_helpers import FAST, VAULT, Entry, Node, client_of, refuse, reply, send, serving
+from pocket_client_helpers import FAST, VAULT, Entry, Node, client_of, client_of_node, refuse, reply, send, served_node, serving
 
 from reactor.chains.pocket import (
     Endpoint,
@@ -24,20 +23,7 @@ from reactor.chains.pocket import (
 
 pytestmark = pytest.mark.integration
 
-
-@pytest.fixture
-async def node() -> AsyncIterator[Node]:
-    node = Node()
-    async with serving(node):
-        yield node
-
-
-@pytest.fixture
-async def chain(node: Node) -> AsyncIterator[PocketChain]:
-    async with client_of(node) as chain:
-        yield chain
-
-
+node, chain = served_node, client_of_node
 HTML = "<html><body>Bad gateway</body></html>"
 
 

@@ -1,12 +1,11 @@
 """The client's windows: complete whatever the node's order, filter and page size; refused where it lags or contradicts itself."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from aiohttp import web
-from pocket_client_helpers import USER, VAULT, Entry, Node, client_of, refuse, reply, send, serving
+from pocket_client_helpers import USER, VAULT, Entry, Node, client_of, client_of_node, refuse, reply, send, served_node, serving
 
 from reactor.chains.pocket import (
     PocketChain,
@@ -19,18 +18,7 @@ from reactor.chains.pocket.morse import history
 
 pytestmark = pytest.mark.integration
 
-
-@pytest.fixture
-async def node() -> AsyncIterator[Node]:
-    node = Node()
-    async with serving(node):
-        yield node
-
-
-@pytest.fixture
-async def chain(node: Node) -> AsyncIterator[PocketChain]:
-    async with client_of(node) as chain:
-        yield chain
+node, chain = served_node, client_of_node
 
 
 def history_of(heights: range) -> list[Entry]:

@@ -2,12 +2,25 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
-from pocket_node_helpers import ALICE, BOB, MEMO, NO_PROOF, RICH, VAULT, VECTORS, ask, entropies, rawtx, rich_genesis, step_with
+from pocket_node_helpers import (
+    ALICE,
+    BOB,
+    MEMO,
+    NO_PROOF,
+    RICH,
+    VAULT,
+    VECTORS,
+    ask,
+    entropies,
+    http_session,
+    rawtx,
+    rich_node,
+    step_with,
+)
 
 from infra.localnet.pocket import (
     Genesis,
@@ -22,17 +35,7 @@ from reactor.chains.pocket.types import SubmitOutcome, TxState
 
 pytestmark = pytest.mark.integration
 
-
-@pytest.fixture
-async def node() -> AsyncIterator[PocketNode]:
-    async with PocketNode(rich_genesis()) as running:
-        yield running
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
-        yield session
+node, http = rich_node, http_session
 
 
 # --- the interface in general ----------------------------------------------------------------------------------------

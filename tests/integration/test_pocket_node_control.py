@@ -5,22 +5,12 @@ import json
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from pocket_node_helpers import (
-    ALICE,
-    BOB,
-    RICH,
-    ROOT,
-    VAULT,
-    ask,
-    rich_genesis,
-    step_with,
-)
+from pocket_node_helpers import ALICE, BOB, RICH, ROOT, VAULT, ask, http_session, rich_node, step_with
 
 from infra.localnet.pocket import (
     PocketNode,
@@ -30,17 +20,7 @@ from infra.localnet.pocket.wallet import tx_hash
 
 pytestmark = pytest.mark.integration
 
-
-@pytest.fixture
-async def node() -> AsyncIterator[PocketNode]:
-    async with PocketNode(rich_genesis()) as running:
-        yield running
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
-        yield session
+node, http = rich_node, http_session
 
 
 # --- control ---------------------------------------------------------------------------------------------------------

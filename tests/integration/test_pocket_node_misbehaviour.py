@@ -3,19 +3,10 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from pocket_node_helpers import (
-    ALICE,
-    BOB,
-    ask,
-    entropies,
-    rawtx,
-    rich_genesis,
-    step_with,
-)
+from pocket_node_helpers import ALICE, BOB, ask, entropies, http_session, rawtx, rich_node, step_with
 
 from infra.localnet.pocket import (
     AbciLogging,
@@ -42,19 +33,7 @@ from infra.localnet.pocket.wallet import tx_hash
 
 pytestmark = pytest.mark.integration
 
-
-@pytest.fixture
-async def node() -> AsyncIterator[PocketNode]:
-    async with PocketNode(rich_genesis()) as running:
-        yield running
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
-        yield session
-
-
+node, http = rich_node, http_session
 SPOILT = [
     pytest.param(ServerError(), 503, "upstream request timeout\n", id="5xx"),
     pytest.param(ServerError(status=500, body="boom"), 500, "boom", id="500"),
