@@ -110,13 +110,35 @@ Fault = Callable[[str, list[Any]], Awaitable[Answer] | Answer]
 
 
 @dataclass
-class Proxy:
-    """Before a node: `fault(method, params)` answers instead of it, or returns None to let the call through."""
+class Front:
+    """An HTTP server of the tests' own before a node: `answer` decides what each caller gets."""
 
     upstream: str
+    port: int = field(default_factory=free_port, kw_only=True)
+    calls: list[str] = field(default_factory=list, kw_only=True)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        raise NotImplementedError
+
+    @asynccontextmanager
+    async def serving(self, path: str, **options: Any) -> AsyncIterator[None]:
+        """It answers what is posted to this path; `options` are aiohttp's for a runner."""
+        application = web.Application()
+        application.router.add_post(path, self.answer)
+        runner = web.AppRunner(application, shutdown_timeout=0.1, **options)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, HOST, self.port).start()
+            yield
+        finally:
+            await runner.cleanup()
+
+
+@dataclass
+class Proxy(Front):
+    """Before a node: `fault(method, params)` answers instead of it, or returns None to let the call through."""
+
     fault: Fault | None = None
-    port: int = field(default_factory=free_port)
-    calls: list[str] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -142,15 +164,8 @@ class Proxy:
 @asynccontextmanager
 async def running_proxy(upstream: str, fault: Fault | None = None) -> AsyncIterator[Proxy]:
     proxy = Proxy(upstream, fault)
-    application = web.Application()
-    application.router.add_post("/v3/secret-key", proxy.answer)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, HOST, proxy.port).start()
+    async with proxy.serving("/v3/secret-key"):
         yield proxy
-    finally:
-        await runner.cleanup()
 
 
 def result(value: object) -> web.Response:

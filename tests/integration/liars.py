@@ -6,14 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 from aiohttp import web
-from ethereum_helpers import Answer, Fault, Proxy, result
+from ethereum_helpers import Answer, Fault, Front, Proxy, result
 
-from infra.localnet.ports import HOST, free_port
+from infra.localnet.ports import HOST
 from reactor.chains.ethereum.contracts import BURN_TOPIC
 
 OTHER_HASH = "0x" + "12" * 32
@@ -100,14 +100,11 @@ def lie(proxy: Proxy, name: str) -> None:
 
 
 @dataclass
-class PocketProxy:
+class PocketProxy(Front):
     """Before a Pocket node: `change` alters each answer, or gives one of its own."""
 
-    upstream: str
     change: Change | None = None
     hangs: bool = False
-    port: int = field(default_factory=free_port)
-    calls: list[str] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -169,12 +166,5 @@ POCKET_LIES: dict[str, Change] = {
 @asynccontextmanager
 async def pocket_proxy(upstream: str, change: Change | None = None) -> AsyncIterator[PocketProxy]:
     proxy = PocketProxy(upstream, change)
-    application = web.Application()
-    application.router.add_post("/v1/{tail:.*}", proxy.answer)
-    runner = web.AppRunner(application, shutdown_timeout=0.1, handler_cancellation=True, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, HOST, proxy.port).start()
+    async with proxy.serving("/v1/{tail:.*}", handler_cancellation=True, access_log=None):
         yield proxy
-    finally:
-        await runner.cleanup()
