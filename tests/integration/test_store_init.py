@@ -1,6 +1,6 @@
 """init-db, what it refuses, what the existing frontend then finds, heartbeats, and operators' questions."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +22,6 @@ from store_helpers import (
     minted,
     new_store,
     put,
-    replica_set,
     returned,
     tx,
 )
@@ -41,15 +40,9 @@ pytestmark = pytest.mark.integration
 MINT, BURN, INVALID_MINT = Collection.MINT, Collection.BURN, Collection.INVALID_MINT
 
 
-@pytest.fixture(scope="module")
-def uri() -> Iterator[str]:
-    with replica_set() as mongo:
-        yield mongo.uri
-
-
 @pytest.fixture
-async def store(uri: str) -> AsyncIterator[Store]:
-    async with new_store(uri, names=FRONTEND_NAMES) as store:
+async def store(mongo_uri: str) -> AsyncIterator[Store]:
+    async with new_store(mongo_uri, names=FRONTEND_NAMES) as store:
         yield store
 
 

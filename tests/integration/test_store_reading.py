@@ -1,7 +1,7 @@
 """Reads and inserts on a real server: nothing that lies in a document spoils the read of the others."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
-from store_helpers import BRIDGE, burn, invalid_mint, mint, minted, new_store, put, replica_set, returned, tx
+from store_helpers import BRIDGE, burn, invalid_mint, mint, minted, put, returned, tx
 
 from reactor.documents.statuses import Collection, Status
 from reactor.store import reading
@@ -22,18 +22,6 @@ from reactor.store.reading import LARGEST, find_ids, natural_key, open_ids, read
 pytestmark = pytest.mark.integration
 
 MINT, BURN = Collection.MINT, Collection.BURN
-
-
-@pytest.fixture(scope="module")
-def uri() -> Iterator[str]:
-    with replica_set() as mongo:
-        yield mongo.uri
-
-
-@pytest.fixture
-async def store(uri: str) -> AsyncIterator[Store]:
-    async with new_store(uri) as store:
-        yield store
 
 
 async def test_many_are_read_in_one_aggregate(store: Store) -> None:

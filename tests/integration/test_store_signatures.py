@@ -1,12 +1,11 @@
 """Signatures in the shared database: nothing lost among many writers, nothing counted that was not verified."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 from bson import ObjectId
-from store_helpers import LATER, NOW, burn, mint, new_store, now_is, put, replica_set
+from store_helpers import LATER, NOW, burn, mint, now_is, put
 
 from reactor.documents.statuses import Collection, Status
 from reactor.engine.feed import pipeline
@@ -21,18 +20,6 @@ pytestmark = pytest.mark.integration
 MINT = Collection.MINT
 BURN = Collection.BURN
 CONFIRMED = Status.CONFIRMED.value
-
-
-@pytest.fixture(scope="module")
-def uri() -> Iterator[str]:
-    with replica_set() as mongo:
-        yield mongo.uri
-
-
-@pytest.fixture
-async def store(uri: str) -> AsyncIterator[Store]:
-    async with new_store(uri) as store:
-        yield store
 
 
 def append(doc_id: ObjectId, signer: str, **options: Any) -> Update:

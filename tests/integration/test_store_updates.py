@@ -1,6 +1,5 @@
 """The compare-and-set writes on a real server: each does its work once, and nothing where what it relied on has changed."""
 
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +7,7 @@ import bson
 import pytest
 from bson import DBRef, Decimal128, ObjectId
 from bson.raw_bson import RawBSONDocument
-from store_helpers import LATER, NOW, invalid_mint, mint, new_store, now_is, put, replica_set
+from store_helpers import LATER, NOW, invalid_mint, mint, now_is, put
 
 from reactor.documents.models import Mint, read_request
 from reactor.documents.statuses import Collection, Status
@@ -22,18 +21,6 @@ pytestmark = pytest.mark.integration
 
 MINT = Collection.MINT
 BY: dict[str, Any] = {"by": "0xme", "now": LATER}
-
-
-@pytest.fixture(scope="module")
-def uri() -> Iterator[str]:
-    with replica_set() as mongo:
-        yield mongo.uri
-
-
-@pytest.fixture
-async def store(uri: str) -> AsyncIterator[Store]:
-    async with new_store(uri) as store:
-        yield store
 
 
 async def one(store: Store, update: Update) -> Written:
