@@ -10,7 +10,6 @@ import pytest_asyncio
 from bridge_helpers.harness import BridgeUnderTest, running_bridge
 from ethereum_helpers import Proxy, running_proxy
 from liars import POCKET_LIES, PocketProxy, pocket_proxy, tampering
-from store_helpers import replica_set
 
 from reactor.chains.ethereum import contracts
 from reactor.documents.statuses import Collection, Status
@@ -60,16 +59,10 @@ class Behind:
         return [one for one in self.third._pulse().problems if all(word in one for word in words)]
 
 
-@pytest.fixture(scope="module")
-def mongo() -> Iterator[str]:
-    with replica_set() as running:
-        yield running.uri
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def behind(mongo: str) -> AsyncIterator[Behind]:
+async def behind(mongo_uri: str) -> AsyncIterator[Behind]:
     async with AsyncExitStack() as stack:
-        bridge = await stack.enter_async_context(running_bridge(mongo, pot=0))
+        bridge = await stack.enter_async_context(running_bridge(mongo_uri, pot=0))
         pocket = [await stack.enter_async_context(pocket_proxy(bridge.net.pocket.url)) for _ in range(3)]
         ethereum = [await stack.enter_async_context(running_proxy(bridge.net.anvil.url)) for _ in range(3)]
         yield Behind(bridge, pocket, ethereum)

@@ -1,14 +1,13 @@
 """Deposits and burns of every malformed kind: each is minted, refunded or fails by quorum with its reason."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import pytest_asyncio
 from bridge_helpers.harness import FEE, BridgeUnderTest, running_bridge
-from bridge_helpers.scenarios import Scenarios, chosen_names
-from store_helpers import replica_set
+from bridge_helpers.scenarios import Scenarios
 
 from infra.localnet.pocket.wallet import submit, tx_hash
 from reactor.documents.statuses import Collection, Status
@@ -26,22 +25,13 @@ SCENARIOS = Scenarios()
 MINT, REFUND, BURN = Collection.MINT, Collection.INVALID_MINT, Collection.BURN
 
 
-@pytest.fixture(scope="module")
-def mongo() -> Iterator[str]:
-    with replica_set() as running:
-        yield running.uri
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def bridge(mongo: str, request: pytest.FixtureRequest) -> AsyncIterator[BridgeUnderTest]:
-    async with running_bridge(mongo, max_mint=MAXIMUM) as running:
+async def bridge(mongo_uri: str, request: pytest.FixtureRequest) -> AsyncIterator[BridgeUnderTest]:
+    async with running_bridge(mongo_uri, max_mint=MAXIMUM) as running:
         # Some of the malformed memos are longer than mainnet's 75 bytes.
         running.net.pocket.chain.genesis = replace(running.net.pocket.chain.genesis, max_memo=256)
-        SCENARIOS.begin(running, only=chosen_names(request))
-        try:
+        async with SCENARIOS.begun(request, running):
             yield running
-        finally:
-            await SCENARIOS.end()
 
 
 # --- memos -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """One validator's own node is bad in every way: the others go on without it, it says what is wrong, and catches up afterwards."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,6 @@ import pytest_asyncio
 from aiohttp import web
 from bridge_helpers.harness import BridgeUnderTest, running_bridge
 from ethereum_helpers import Proxy, error, result, running_proxy
-from store_helpers import replica_set
 
 from infra.localnet.pocket.misbehaviour import (
     DropConnection,
@@ -46,16 +45,10 @@ class Lame:
     ethereum: Proxy
 
 
-@pytest.fixture(scope="module")
-def mongo() -> Iterator[str]:
-    with replica_set() as running:
-        yield running.uri
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def lame(mongo: str) -> AsyncIterator[Lame]:
+async def lame(mongo_uri: str) -> AsyncIterator[Lame]:
     async with AsyncExitStack() as stack:
-        bridge = await stack.enter_async_context(running_bridge(mongo, start=False, pot=0))
+        bridge = await stack.enter_async_context(running_bridge(mongo_uri, start=False, pot=0))
         pocket = await stack.enter_async_context(PocketNode(chain=bridge.net.pocket.chain))
         ethereum = await stack.enter_async_context(running_proxy(bridge.net.anvil.url))
         bridge.runners[2].nodes = {"pocket": pocket.url, "ethereum": ethereum.url}

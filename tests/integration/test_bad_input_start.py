@@ -3,14 +3,13 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
 import pytest_asyncio
 from bridge_helpers.harness import BridgeUnderTest, Runner, running_bridge
 from eth_account import Account
-from store_helpers import replica_set
 
 from infra.localnet.pocket.wallet import Wallet
 from reactor.documents.bridge import Schedule
@@ -29,15 +28,9 @@ pytestmark = [
 AMOUNT = 1_000_000
 
 
-@pytest.fixture(scope="module")
-def mongo() -> Iterator[str]:
-    with replica_set() as running:
-        yield running.uri
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bridge(mongo: str) -> AsyncIterator[BridgeUnderTest]:
-    async with running_bridge(mongo, pot=0) as running:
+async def bridge(mongo_uri: str) -> AsyncIterator[BridgeUnderTest]:
+    async with running_bridge(mongo_uri, pot=0) as running:
         yield running
 
 

@@ -2,12 +2,11 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 from bridge_helpers.harness import BridgeUnderTest, running_bridge
-from store_helpers import replica_set
 
 from infra.localnet.member import ROOT
 from reactor.documents.statuses import Collection, Status
@@ -25,15 +24,9 @@ DEEP, SHALLOW = 30, 1
 DEPTH = 3
 
 
-@pytest.fixture(scope="module")
-def mongo() -> Iterator[str]:
-    with replica_set() as running:
-        yield running.uri
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bridge(mongo: str) -> AsyncIterator[BridgeUnderTest]:
-    async with running_bridge(mongo, pot=0, ethereum_finality=f"latest-{DEPTH}") as running:
+async def bridge(mongo_uri: str) -> AsyncIterator[BridgeUnderTest]:
+    async with running_bridge(mongo_uri, pot=0, ethereum_finality=f"latest-{DEPTH}") as running:
         yield running
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,6 @@ import pytest_asyncio
 from bridge_helpers.adversary import WRONG_TYPES, Document, forged
 from bridge_helpers.harness import FEE, BridgeUnderTest, running_bridge
 from bson import ObjectId
-from store_helpers import replica_set
 
 from reactor.documents.statuses import REQUESTS, Collection, Status
 from reactor.validator import OPEN_STATUSES, STRANGERS_A_SWEEP
@@ -30,15 +29,9 @@ STRANGERS = 2_000
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.fixture(scope="module")
-def mongo() -> Iterator[str]:
-    with replica_set() as running:
-        yield running.uri
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bridge(mongo: str) -> AsyncIterator[BridgeUnderTest]:
-    async with running_bridge(mongo) as running:
+async def bridge(mongo_uri: str) -> AsyncIterator[BridgeUnderTest]:
+    async with running_bridge(mongo_uri) as running:
         yield running
 
 

@@ -1,6 +1,6 @@
 """Forgeries while a request is on its way, at each of its statuses and after its end: it still has its right end."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -8,8 +8,7 @@ import pytest
 import pytest_asyncio
 from bridge_helpers.adversary import GARBAGE, ORDER, STRANGER, WRONG_TYPES, Act, Adversary, Document, adversary_of, forged
 from bridge_helpers.harness import FEE, BridgeUnderTest, running_bridge
-from bridge_helpers.scenarios import Scenarios, chosen_names
-from store_helpers import replica_set
+from bridge_helpers.scenarios import Scenarios
 
 from reactor.documents.statuses import Collection, Status
 
@@ -24,20 +23,14 @@ POCKET_USER = "cd" * 20
 SCENARIOS = Scenarios()
 
 
-@pytest.fixture(scope="module")
-def mongo() -> Iterator[str]:
-    with replica_set() as running:
-        yield running.uri
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def bridge(mongo: str, request: pytest.FixtureRequest) -> AsyncIterator[BridgeUnderTest]:
-    async with running_bridge(mongo) as running, adversary_of(running) as adversary:
-        SCENARIOS.begin(running, adversary, only=chosen_names(request))
-        try:
-            yield running
-        finally:
-            await SCENARIOS.end()
+async def bridge(mongo_uri: str, request: pytest.FixtureRequest) -> AsyncIterator[BridgeUnderTest]:
+    async with (
+        running_bridge(mongo_uri) as running,
+        adversary_of(running) as adversary,
+        SCENARIOS.begun(request, running, adversary),
+    ):
+        yield running
 
 
 # --- the requests ----------------------------------------------------------------------------------------------------

@@ -1,14 +1,13 @@
 """Forged documents that are there before the honest ones: the request still reaches its right end, nothing else is signed."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from bridge_helpers.adversary import GARBAGE, STRANGER, WRONG_TYPES, Adversary, Document, adversary_of, forged
 from bridge_helpers.harness import FEE, BridgeUnderTest, running_bridge
-from bridge_helpers.scenarios import Scenarios, chosen_names
-from store_helpers import replica_set
+from bridge_helpers.scenarios import Scenarios
 
 from reactor.documents.statuses import Collection
 
@@ -23,20 +22,14 @@ POCKET_USER = "ab" * 20
 Forge = Callable[[Adversary, Collection, str], Awaitable[object]]
 
 
-@pytest.fixture(scope="module")
-def mongo() -> Iterator[str]:
-    with replica_set() as running:
-        yield running.uri
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def bridge(mongo: str, request: pytest.FixtureRequest) -> AsyncIterator[BridgeUnderTest]:
-    async with running_bridge(mongo) as running, adversary_of(running) as adversary:
-        SCENARIOS.begin(running, adversary, only=chosen_names(request))
-        try:
-            yield running
-        finally:
-            await SCENARIOS.end()
+async def bridge(mongo_uri: str, request: pytest.FixtureRequest) -> AsyncIterator[BridgeUnderTest]:
+    async with (
+        running_bridge(mongo_uri) as running,
+        adversary_of(running) as adversary,
+        SCENARIOS.begun(request, running, adversary),
+    ):
+        yield running
 
 
 SCENARIOS = Scenarios()

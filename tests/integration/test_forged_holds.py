@@ -1,7 +1,7 @@
 """What stops signing and what lets it go on: holds, pauses, failed and lost returns, a short vault, late validators."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,7 +9,6 @@ import pytest_asyncio
 from bridge_helpers.adversary import Adversary, adversary_of, forged
 from bridge_helpers.harness import FEE, BridgeUnderTest, running_bridge
 from eth_account import Account
-from store_helpers import replica_set
 
 from infra.localnet.pocket.misbehaviour import LoseSubmitted
 from infra.localnet.pocket.wallet import tx_hash
@@ -31,15 +30,9 @@ STOLEN: list[str] = []
 MINT, REFUND, BURN = Collection.MINT, Collection.INVALID_MINT, Collection.BURN
 
 
-@pytest.fixture(scope="module")
-def mongo() -> Iterator[str]:
-    with replica_set() as running:
-        yield running.uri
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bridge(mongo: str) -> AsyncIterator[BridgeUnderTest]:
-    async with running_bridge(mongo) as running:
+async def bridge(mongo_uri: str) -> AsyncIterator[BridgeUnderTest]:
+    async with running_bridge(mongo_uri) as running:
         yield running
 
 

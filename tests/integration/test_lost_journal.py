@@ -3,14 +3,13 @@
 import asyncio
 import shutil
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from bridge_helpers.harness import BridgeUnderTest, Runner, running_bridge
-from store_helpers import replica_set
 
 from infra.localnet.member import ROOT
 from reactor.documents.keys import deposit_key
@@ -27,15 +26,9 @@ AMOUNT = 1_000_000
 REFUND = Collection.INVALID_MINT
 
 
-@pytest.fixture(scope="module")
-def mongo() -> Iterator[str]:
-    with replica_set() as running:
-        yield running.uri
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bridge(mongo: str) -> AsyncIterator[BridgeUnderTest]:
-    async with running_bridge(mongo, pot=0) as running:
+async def bridge(mongo_uri: str) -> AsyncIterator[BridgeUnderTest]:
+    async with running_bridge(mongo_uri, pot=0) as running:
         yield running
 
 

@@ -1,7 +1,7 @@
 """Collections, indexes and schemas that are taken away while everything runs: noticed, told, and every request has its end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -9,7 +9,6 @@ import pytest_asyncio
 from bridge_helpers.harness import BridgeUnderTest, running_bridge
 from bson import ObjectId
 from pymongo.errors import WriteError
-from store_helpers import replica_set
 
 from reactor.documents.statuses import REQUESTS, Collection, Status
 from reactor.state.rows import EventKind
@@ -27,15 +26,9 @@ POCKET_USER = "fb" * 20
 Act = Callable[[BridgeUnderTest], Awaitable[None]]
 
 
-@pytest.fixture(scope="module")
-def mongo() -> Iterator[str]:
-    with replica_set() as running:
-        yield running.uri
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bridge(mongo: str) -> AsyncIterator[BridgeUnderTest]:
-    async with running_bridge(mongo) as running:
+async def bridge(mongo_uri: str) -> AsyncIterator[BridgeUnderTest]:
+    async with running_bridge(mongo_uri) as running:
         for one in running.validators:
             one.schema._every = 0.5
             one.schema.alarm()

@@ -17,7 +17,6 @@ import pytest
 import pytest_asyncio
 from bridge_helpers.harness import FEE, BridgeUnderTest, running_bridge
 from bridge_helpers.tamper import Tamperer
-from store_helpers import replica_set
 
 from reactor.documents.build import burn_chain_fields, deposit_chain_fields
 from reactor.documents.events import Burn
@@ -44,12 +43,6 @@ Signed = list[bytes]
 
 
 @pytest.fixture(scope="module")
-def mongo() -> Iterator[str]:
-    with replica_set() as running:
-        yield running.uri
-
-
-@pytest.fixture(scope="module")
 def signed() -> Iterator[Signed]:
     """All that any validator's key was put to for a request, as its signer saw it: the digest, or the hash of the message."""
     seen: Signed = []
@@ -66,8 +59,8 @@ def signed() -> Iterator[Signed]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bridge(mongo: str, signed: Signed) -> AsyncIterator[BridgeUnderTest]:
-    async with running_bridge(mongo) as running:
+async def bridge(mongo_uri: str, signed: Signed) -> AsyncIterator[BridgeUnderTest]:
+    async with running_bridge(mongo_uri) as running:
         yield running
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ import pytest
 import pytest_asyncio
 from bridge_helpers.harness import BridgeUnderTest, Runner, running_bridge
 from eth_account import Account
-from store_helpers import replica_set
 
 from infra.localnet.member import LocalValidator
 from infra.localnet.processes import ProcessError
@@ -31,15 +30,9 @@ AMOUNT = 1_000_000
 REFUND = Collection.INVALID_MINT
 
 
-@pytest.fixture(scope="module")
-def mongo() -> Iterator[str]:
-    with replica_set() as running:
-        yield running.uri
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bridge(mongo: str) -> AsyncIterator[BridgeUnderTest]:
-    async with running_bridge(mongo, pot=0) as running:
+async def bridge(mongo_uri: str) -> AsyncIterator[BridgeUnderTest]:
+    async with running_bridge(mongo_uri, pot=0) as running:
         yield running
 
 
