@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from reactor.cli import audited
+from reactor.state.journal import Journal
 from tests.unit.handler_world import World, make_world
+from tests.unit.journal_helpers import BRIDGE, HEIGHTS, NOW
 
 
 @pytest.fixture
@@ -16,6 +18,14 @@ def world(tmp_path: Path) -> Iterator[World]:
     world = make_world(tmp_path)
     yield world
     world.close()
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """An empty journal in `tmp_path`. Its clock stands still, a little before the next second."""
+    opened = Journal.create(tmp_path, BRIDGE, HEIGHTS, clock=lambda: NOW + 0.9)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

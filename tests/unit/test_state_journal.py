@@ -13,54 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from reactor.documents.bridge import Bridge, Schedule
-from reactor.documents.keys import burn_key, deposit_key, nonce_slot
+from reactor.documents.bridge import Schedule
+from reactor.documents.keys import deposit_key, nonce_slot
 from reactor.documents.reasons import WaitReason
 from reactor.state.holds import SIGNING, event_scope, recipient_scope
-from reactor.state.journal import Journal, JournalEntry
+from reactor.state.journal import Journal
 from reactor.state.lock import ProcessLock
 from reactor.state.problems import JournalMissing, StateLocked, StateProblem
-from reactor.state.verdicts import Allowed, Refusal, Refused
+from reactor.state.verdicts import Allowed, Refusal
+from tests.unit.journal_helpers import ALICE, BRIDGE, BURN, DEPOSIT, HEIGHTS, mint, payout, refusals
 
 pytestmark = pytest.mark.unit
-
-BRIDGE = Bridge(
-    pocket_chain_id="testnet",
-    vault="aa" * 20,
-    pocket_keys=("11" * 32, "22" * 32),
-    pocket_start=10,
-    deposit_fee=Schedule(((0, 10_000),)),
-    maximum=Schedule(((0, 10**12),)),
-    ethereum_chain_id=31337,
-    wpokt="0x" + "bb" * 20,
-    mint_controller="0x" + "cc" * 20,
-    ethereum_start=100,
-    burn_fee=Schedule(((0, 10_000),)),
-)
-ALICE = "0x" + "a1" * 20
-HEIGHTS = {"pocket": 50, "ethereum": 500}
-DEPOSIT = deposit_key(BRIDGE, "d1")
-BURN = burn_key(BRIDGE, "0xb1", 0)
-
-
-def mint(tx: str = "d1", digest: int = 1, nonce: int = 1, attempt: int = 0, height: int = 51) -> JournalEntry:
-    slot = nonce_slot(BRIDGE, ALICE, nonce)
-    return JournalEntry(deposit_key(BRIDGE, tx), "mint", attempt, bytes([digest]) * 32, slot, "pocket", height, "mint", ALICE)
-
-
-def payout(digest: int = 1, attempt: int = 0, height: int = 501) -> JournalEntry:
-    return JournalEntry(BURN, "payout", attempt, bytes([digest]) * 32, None, "ethereum", height, "payout", "5e" * 20)
-
-
-@pytest.fixture
-def journal(tmp_path: Path):
-    opened = Journal.create(tmp_path, BRIDGE, HEIGHTS, clock=lambda: 1_700_000_000.9)
-    yield opened
-    opened.close()
-
-
-def refusals(verdicts) -> list[Refusal | None]:
-    return [verdict.reason if isinstance(verdict, Refused) else None for verdict in verdicts]
 
 
 def test_a_signature_is_noted_and_allowed_again(journal):
@@ -376,9 +339,10 @@ def test_a_closed_journal_signs_nothing(tmp_path):
 
 _SIGN_AND_WAIT = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {root!r})
 from pathlib import Path
-from test_state_journal import BRIDGE, Journal, mint
+from reactor.state.journal import Journal
+from tests.unit.journal_helpers import BRIDGE, mint
 journal = Journal.open(Path(sys.argv[1]), BRIDGE)
 print(journal.sign_batch([mint("d1"), mint("d2", nonce=2)]), flush=True)
 sys.stdin.read()
@@ -387,7 +351,7 @@ sys.stdin.read()
 
 def test_what_was_allowed_survives_a_kill(tmp_path):
     Journal.create(tmp_path, BRIDGE, HEIGHTS).close()
-    code = _SIGN_AND_WAIT.format(tests=str(Path(__file__).parent))
+    code = _SIGN_AND_WAIT.format(root=str(Path(__file__).parents[2]))
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         answer = process.stdout.readline()
         os.kill(process.pid, signal.SIGKILL)

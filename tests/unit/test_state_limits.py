@@ -1,13 +1,16 @@
 """Limits: what one direction may move without a person, judged in the journal's own transaction."""
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from reactor.documents.keys import burn_key, deposit_key
-from reactor.documents.reasons import WaitReason
+from reactor.documents.reasons import HoldReason, WaitReason
+from reactor.state.holds import Hold
 from reactor.state.journal import Journal, JournalEntry
-from reactor.state.limits import Limit, Limits
+from reactor.state.limits import Limit, Limits, Over, Read
 from reactor.state.rows import EventKind
 from reactor.state.verdicts import Allowed, Refusal, Refused
 from tests.unit.handler_world import USER, World, burn, deposit, make_world
@@ -235,6 +238,35 @@ def test_the_next_attempt_of_a_payout_was_released_by_a_person(desk: Desk) -> No
     assert desk.sign(desk.payout(1)) == ["over_window"]
 
 
+def test_an_objection_takes_no_room_in_the_window(desk: Desk) -> None:
+    desk.limit(payout=Limit(window=100, seconds=HOUR))
+    entry = JournalEntry(desk.payout(0).event, "objection", 0, bytes(32), None, "ethereum", 10, "payout")
+    assert desk.sign(entry, desk.payout(1)) == ["ok", "ok"]
+    assert desk.sign(desk.payout(2)) == ["over_window"]
+
+
+def test_what_one_direction_signs_takes_no_room_of_the_other(desk: Desk) -> None:
+    desk.limit(mint=Limit(window=100, seconds=HOUR), payout=Limit(window=100, seconds=HOUR))
+    assert desk.sign(desk.mint(0), desk.payout(0)) == ["ok", "ok"]
+    assert desk.sign(desk.mint(1), desk.payout(1)) == ["over_window", "over_window"]
+
+
+def test_what_was_signed_without_a_limit_is_not_in_the_window(desk: Desk) -> None:
+    desk.limit(payout=Limit(window=100, seconds=HOUR))
+    assert desk.sign(desk.mint(0)) == ["ok"]
+    desk.limit(mint=Limit(window=100, seconds=HOUR))
+    assert desk.sign(desk.mint(1)) == ["ok"]
+
+
+def test_a_later_attempt_whose_amount_is_unknown_was_released_all_the_same(desk: Desk) -> None:
+    known = {desk.payout(0).event: 100}
+    desk.journal.limit(Limits({"payout": Limit(window=100, seconds=HOUR)}, known.get))
+    assert desk.sign(desk.payout(0)) == ["ok"]
+    known.clear()
+    desk.journal.release_attempt(desk.payout(0).event, "alice", "it failed")
+    assert desk.sign(desk.payout(0, attempt=1)) == ["ok"]
+
+
 def test_a_hold_by_hand_still_stops_what_is_within_the_limits(desk: Desk) -> None:
     desk.limit(mint=Limit(single=100))
     desk.journal.hold("signing", "operator", "x", "alice")
@@ -266,3 +298,122 @@ def test_what_is_refused_tells_its_reason(desk: Desk) -> None:
     assert verdict.reason.wait is WaitReason.OVER_THRESHOLD
     assert "amount 100" in verdict.detail
     assert "limit 99" in verdict.detail
+
+
+def test_a_transfer_that_a_limit_holds_is_on_record_whole(desk: Desk) -> None:
+    desk.limit(mint=Limit(single=99))
+    desk.sign(desk.mint(0))
+    assert desk.journal.holds() == [
+        Hold(
+            *(1, f"event:{desk.key(0)}", "over_threshold", desk.key(0), "limit 99, amount 100, until released"),
+            *("validator", int(desk.now), None, None, None),
+        )
+    ]
+
+
+def test_each_refusal_of_a_limit_tells_what_it_was_measured_by(desk: Desk) -> None:
+    desk.limit(mint=Limit(single=99), payout=Limit(window=150, seconds=HOUR, delay=HOUR))
+    assert desk.journal.sign_batch([desk.mint(0), desk.payout(0), desk.payout(1)]) == [
+        Refused(Refusal.OVER_THRESHOLD, f"{desk.key(0)}: limit 99, amount 100, until released"),
+        Allowed(),
+        Refused(
+            Refusal.OVER_WINDOW,
+            f"{desk.payout(1).event}: limit 150, moved 100, seconds 3600, amount 100, delay 3600",
+        ),
+    ]
+
+
+def test_an_unknown_amount_is_told(desk: Desk) -> None:
+    desk.journal.limit(Limits({"mint": Limit(single=10**9)}, lambda _: None))
+    told = f"{desk.key(0)}: detail its amount is not known here"
+    assert desk.journal.sign_batch([desk.mint(0)]) == [Refused(Refusal.AMOUNT_UNKNOWN, told)]
+
+
+@pytest.fixture
+def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock on the wall is nine hours ahead of UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "XXX-9")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_east")
+def test_the_end_of_a_delay_is_told_in_utc_wherever_the_machine_stands(desk: Desk) -> None:
+    desk.now = 1_700_000_000.0
+    desk.limit(mint=Limit(single=99, delay=HOUR))
+    desk.sign(desk.mint(0))
+    over = desk.journal.over_limit(desk.key(0), "mint")
+    assert over == Over(
+        WaitReason.OVER_THRESHOLD,
+        HoldReason.OVER_THRESHOLD,
+        {"limit": "99", "amount": "100", "until": "2023-11-14 23:13:20 UTC"},
+    )
+
+
+def test_what_a_window_holds_is_told_with_its_end(desk: Desk) -> None:
+    desk.now = 1_700_000_000.0
+    desk.limit(mint=Limit(window=150, seconds=HOUR, delay=2 * HOUR))
+    desk.sign(desk.mint(0), desk.mint(1))
+    assert desk.journal.over_limit(desk.key(1), "mint") == Over(
+        WaitReason.OVER_WINDOW,
+        HoldReason.OVER_WINDOW,
+        {"limit": "150", "moved": "100", "seconds": "3600", "amount": "100", "until": "2023-11-15 00:13:20 UTC"},
+    )
+
+
+def test_nothing_is_shown_of_what_was_never_held(desk: Desk) -> None:
+    desk.limit(mint=Limit(single=99))
+    assert desk.journal.over_limit(desk.key(0), "mint") is None
+    desk.journal.hold(f"event:{desk.key(0)}", "operator", "", "alice")
+    assert desk.journal.over_limit(desk.key(0), "mint") is None, "a hold by hand is told by `held`"
+
+
+def test_what_is_shown_follows_the_window_and_the_signatures(desk: Desk) -> None:
+    desk.limit(mint=Limit(window=250, seconds=HOUR))
+    desk.sign(desk.mint(0))
+    desk.journal.limit(Limits({"mint": Limit(window=150, seconds=HOUR)}, desk.world.ledger.amount))
+    desk.sign(desk.mint(1))
+
+    def moved() -> str | None:
+        over = desk.journal.over_limit(desk.key(1), "mint")
+        return over.params["moved"] if over else None
+
+    assert moved() == "100"
+    desk.journal.limit(Limits({"mint": Limit(window=250, seconds=HOUR)}, desk.world.ledger.amount))
+    desk.sign(desk.mint(2))
+    desk.journal.limit(Limits({"mint": Limit(window=150, seconds=HOUR)}, desk.world.ledger.amount))
+    assert moved() == "200", "in the same second, after another signature"
+    desk.now += HOUR
+    assert moved() is None, "the window rolled on without a signature"
+
+
+def test_all_that_is_shown_in_one_second_sums_the_window_up_once(desk: Desk) -> None:
+    sums: list[int] = []
+
+    class Counted(Limits):
+        def moved(self, read: Read, direction: str, now: int) -> int:
+            sums.append(now)
+            return super().moved(read, direction, now)
+
+    desk.journal.limit(Counted({"mint": Limit(window=50, seconds=HOUR)}, desk.world.ledger.amount))
+    desk.sign(desk.mint(0), desk.mint(1))
+    sums.clear()
+    for second in range(2):
+        desk.now += 1
+        assert [desk.journal.over_limit(desk.key(number), "mint") is None for number in (0, 1)] == [False, False], second
+    assert sums == [int(desk.now) - 1, int(desk.now)]
+
+
+def test_what_a_limit_holds_is_no_hold_while_limits_are_in_force(desk: Desk) -> None:
+    desk.limit(mint=Limit(single=99))
+    desk.sign(desk.mint(0))
+    assert desk.journal.held(desk.key(0), "mint") is None
+    assert desk.journal.over_limit(desk.key(0), "mint") is not None
+    desk.journal.close()
+    desk.journal = desk.open()
+    held = desk.journal.held(desk.key(0), "mint")
+    assert held is not None
+    assert held.reason == "over_threshold"
+    assert desk.journal.over_limit(desk.key(0), "mint") is None
