@@ -9,6 +9,7 @@ import pytest
 from reactor.chains.errors import MalformedAnswer
 from reactor.chains.ethereum.contracts import BURN_TOPIC, CHANGE_TOPICS, MINTED_TOPIC
 from reactor.chains.ethereum.logs import burns_of, minted_of, parse_logs, times_of
+from reactor.chains.ethereum.types import BurnEvent, MintedEvent
 
 pytestmark = pytest.mark.unit
 
@@ -17,6 +18,7 @@ OTHER = "0x" + "66" * 20
 SENDER = "aa" * 20
 POCKET = "bb" * 20
 BLOCK = "0x" + "b1" * 32
+TX = "0x" + "c1" * 32
 
 
 def word(value: int | str) -> str:
@@ -60,17 +62,38 @@ def test_topics_are_the_deployed_ones() -> None:
 
 def test_a_burn() -> None:
     logs = parse_logs([burn(7, logIndex="0x3")])
-    (event,) = burns_of(logs, WPOKT, times_of(logs))
-    assert (event.contract, event.amount, event.sender, event.recipient) == (WPOKT, 7, "0x" + SENDER, POCKET)
-    assert (event.burn_index, event.log_index, event.block_number, event.block_time) == (0, 3, 16, 100)
-    assert (event.block_hash, event.tx_hash) == (BLOCK, "0x" + "c1" * 32)
+    assert burns_of(logs, WPOKT, times_of(logs)) == (
+        BurnEvent(
+            contract=WPOKT,
+            tx_hash=TX,
+            burn_index=0,
+            log_index=3,
+            block_number=16,
+            block_hash=BLOCK,
+            block_time=100,
+            sender="0x" + SENDER,
+            recipient=POCKET,
+            amount=7,
+        ),
+    )
     assert minted_of(logs, WPOKT, times_of(logs)) == ()
 
 
 def test_a_mint() -> None:
-    logs = parse_logs([mint(2**256 - 1, 9)])
-    (event,) = minted_of(logs, WPOKT, times_of(logs))
-    assert (event.recipient, event.amount, event.nonce) == ("0x" + SENDER, 2**256 - 1, 9)
+    logs = parse_logs([mint(2**256 - 1, 9, logIndex="0x3")])
+    assert minted_of(logs, WPOKT, times_of(logs)) == (
+        MintedEvent(
+            contract=WPOKT,
+            recipient="0x" + SENDER,
+            amount=2**256 - 1,
+            nonce=9,
+            tx_hash=TX,
+            log_index=3,
+            block_number=16,
+            block_hash=BLOCK,
+            block_time=100,
+        ),
+    )
     assert burns_of(logs, WPOKT, times_of(logs)) == ()
 
 
@@ -107,6 +130,21 @@ def test_another_contracts_events_are_none_of_ours() -> None:
     assert minted_of(logs, WPOKT, times_of(logs)) == ()
 
 
+@pytest.mark.parametrize("before", [{"address": OTHER}, {"topics": []}, {"topics": [word(1), word(SENDER), word(8), word(8)]}])
+def test_what_is_not_ours_hides_nothing_that_comes_after(before: dict[str, Any]) -> None:
+    logs = parse_logs([mint(8) | before, burn(8, logIndex="0x1") | before, mint(5, logIndex="0x2"), burn(6, logIndex="0x3")])
+    assert [event.amount for event in minted_of(logs, WPOKT, times_of(logs))] == [5]
+    assert [event.amount for event in burns_of(logs, WPOKT, times_of(logs))] == [6]
+
+
+@pytest.mark.parametrize("untimed", [{"blockTimestamp": None}, {"blockTimestamp": ...}])
+def test_where_the_log_does_not_say_its_time_the_blocks_is_asked_for(untimed: dict[str, Any]) -> None:
+    log = {name: value for name, value in (burn() | untimed).items() if value is not ...}
+    logs = parse_logs([log, burn(logIndex="0x1", blockNumber="0x11", blockHash="0x" + "b2" * 32)])
+    assert times_of(logs) == {"0x" + "b2" * 32: 100}
+    assert [event.block_time for event in burns_of(logs, WPOKT, {BLOCK: 99, **times_of(logs)})] == [99, 100]
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -131,27 +169,49 @@ def test_malformed_fields_are_named(changes: dict[str, Any], field: str) -> None
         parse_logs([burn(), burn(**changes)])
 
 
-@pytest.mark.parametrize("answer", [None, {}, "0x", 5, [None], ["0x"], [[]]])
-def test_what_is_no_list_of_logs_is_refused(answer: object) -> None:
-    with pytest.raises(MalformedAnswer):
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (None, "logs: expected a list, got None"),
+        ({}, "logs: expected a list, got {}"),
+        ("0x", "logs: expected a list, got '0x'"),
+        (5, "logs: expected a list, got 5"),
+        ([None], "logs[0].log: expected an object, got None"),
+        (["0x"], "logs[0].log: expected an object, got '0x'"),
+        ([burn(), []], "logs[1].log: expected an object, got []"),
+        ([burn(topics=7)], "logs[0].topics: expected a list of at most 4, got 7"),
+        ([burn(data="00")], "logs[0].data: expected 0x text, got '00'"),
+    ],
+)
+def test_what_is_no_list_of_logs_is_refused_and_shown(answer: object, told: str) -> None:
+    with pytest.raises(MalformedAnswer) as caught:
         parse_logs(answer)
+    assert caught.value.reason == told
+
+
+def in_log(event: str) -> str:
+    """How the reason begins: a person must be able to look the log up."""
+    return f"{event} in {TX} log 2: "
 
 
 @pytest.mark.parametrize(
-    ("log", "field"),
+    ("log", "told"),
     [
-        (raw([BURN_TOPIC, word(1), word(POCKET)]), "topics"),
-        (raw([BURN_TOPIC, word(1), word(POCKET), word(SENDER)], data="0x00"), "data"),
-        (raw([BURN_TOPIC, word(1), word("1" + POCKET), word(SENDER)]), "poktAddress"),
-        (raw([BURN_TOPIC, word(1), word(POCKET), word("1" + SENDER)]), "from"),
-        (raw([MINTED_TOPIC, word("1" + SENDER), word(1), word(1)]), "recipient"),
-        (raw([MINTED_TOPIC, word(SENDER)]), "topics"),
+        (raw([BURN_TOPIC, word(1), word(POCKET)]), in_log("BurnAndBridge") + "topics: expected 4, got 3"),
+        (raw([BURN_TOPIC, word(1), word(POCKET), word(SENDER)], data="0x00"), in_log("BurnAndBridge") + "data: expected none"),
+        (raw([BURN_TOPIC, word(1), word("1" + POCKET), word(SENDER)]), "poktAddress: expected an address padded with zeros"),
+        (raw([BURN_TOPIC, word(1), word(POCKET), word("1" + SENDER)]), "from: expected an address padded with zeros"),
+        (raw([BURN_TOPIC, word(1), word(POCKET), word("1" + "0" * 23 + SENDER)]), "from: expected an address padded"),
+        (raw([MINTED_TOPIC, word("1" + SENDER), word(1), word(1)]), "recipient: expected an address padded with zeros"),
+        (raw([MINTED_TOPIC, word(SENDER)]), in_log("Minted") + "topics: expected 4, got 2"),
+        (raw([MINTED_TOPIC, word(SENDER), word(1), word(1)], data="0x00"), in_log("Minted") + "data: expected none, got '0x00'"),
     ],
 )
-def test_events_of_another_shape_are_refused(log: dict[str, Any], field: str) -> None:
-    logs = parse_logs([log])
-    with pytest.raises(MalformedAnswer, match=field):
+def test_events_of_another_shape_are_refused(log: dict[str, Any], told: str) -> None:
+    logs = parse_logs([log | {"logIndex": "0x2"}])
+    with pytest.raises(MalformedAnswer) as caught:
         assert not (burns_of(logs, WPOKT, times_of(logs)) + minted_of(logs, WPOKT, times_of(logs)))
+    assert caught.value.reason.startswith(told)
 
 
 def test_a_log_that_a_node_shows_twice_is_one_burn() -> None:

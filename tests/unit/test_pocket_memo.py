@@ -148,3 +148,99 @@ def test_the_configured_chain_id_is_what_is_kept() -> None:
 def test_names_are_unescaped_before_they_count(memo: str, address: bool) -> None:
     found = parse_memo(memo % ("ab" * 20), "1")
     assert isinstance(found, Memo) is address
+
+
+@pytest.mark.parametrize(
+    ("literal", "read"),
+    [
+        (r"\" \\ \/ \b\f\n\r\t", '" \\ / \b\f\n\r\t'),
+        (r"\u0041\u00e9\uD7FF\uE000\uffff", "A\u00e9\ud7ff\ue000\uffff"),
+        (r"\uD800\uDC00 \ud83d\ude00 \udbff\udfff", "\U00010000 \U0001f600 \U0010ffff"),
+        (r"\ud800 \udbff \udc00 \uDFFF", "\ufffd \ufffd \ufffd \ufffd"),
+        (r"\ude00\ud83d", "\ufffd\ufffd"),
+        (r"\ud83d\u0041", "\ufffdA"),
+        (r"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        ("\ud800\udfff", "\ufffd\ufffd"),
+        ("\x7f\u2028", "\x7f\u2028"),
+    ],
+)
+def test_a_string_is_read_as_go_reads_it(literal: str, read: str) -> None:
+    """Seen where a memo is refused: what is shown is what was read."""
+    found = parse_memo(f'{{"address":"{literal}",{C}}}', "1")
+    assert found == MemoError(MemoFault.ADDRESS, f"address {read!r} is not 0x and 40 hex characters")
+
+
+@pytest.mark.parametrize(
+    ("memo", "fault", "told"),
+    [
+        ('{"address":"0x12",}', MemoFault.NOT_JSON, "not JSON (character 18)"),
+        ("", MemoFault.NOT_JSON, "not JSON (character 0)"),
+        ("[" * (MAX_DEPTH + 1), MemoFault.TOO_DEEP, "deeper than 10000 levels"),
+        ("[]", MemoFault.WRONG_TYPE, "not a JSON object"),
+        (f'{{{A},"Chain_ID":1}}', MemoFault.WRONG_TYPE, "chain_id is not a JSON string"),
+        (f'{{"ADDRESS":[],{C}}}', MemoFault.WRONG_TYPE, "address is not a JSON string"),
+        (f'{{"address":"{"x" * 100}",{C}}}', MemoFault.ADDRESS, f"address '{'x' * 60}' is not"),
+        (f'{{"address":"0x{"0" * 40}",{C}}}', MemoFault.ZERO_ADDRESS, "the zero address"),
+        (f'{{{A},"chain_id":"{"x" * 100}"}}', MemoFault.CHAIN_ID, f"chain_id '{'x' * 60}' is not a decimal number"),
+        (f'{{{A},"chain_id":"{"9" * 100}"}}', MemoFault.OTHER_CHAIN, f"chain_id is {'9' * 60}, this bridge serves 1"),
+    ],
+)
+def test_a_refused_memo_says_which_part_and_shows_at_most_sixty_characters_of_it(memo: str, fault: MemoFault, told: str) -> None:
+    found = parse_memo(memo, "1")
+    assert isinstance(found, MemoError)
+    assert found.fault is fault
+    assert told in found.text
+
+
+@pytest.mark.parametrize(
+    ("named", "configured", "same"),
+    [
+        ("0", "0", True),
+        ("-0", "0", True),
+        ("+0", "-0", True),
+        ("000", "0", True),
+        ("10", "010", True),
+        ("-5", "-05", True),
+        ("5", "-5", False),
+        ("-5", "5", False),
+        ("100", "1", False),
+        ("0", "1", False),
+    ],
+)
+def test_chain_ids_are_compared_as_numbers(named: str, configured: str, same: bool) -> None:
+    found = parse_memo(f'{{{A},"chain_id":"{named}"}}', configured)
+    if same:
+        assert found == Memo(LOWER, CHECKSUM, configured)
+    else:
+        assert isinstance(found, MemoError)
+        assert found.fault is MemoFault.OTHER_CHAIN
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        '"x":{"address":1,"chain_id":2}',
+        '"x":[{"address":1}]',
+        '"x":[["address"],"chain_id"]',
+        '"x":{"y":{"address":null}}',
+        '"x":{},"y":[]',
+        '"":0',
+        '"chain_idx":5',
+        '"addresss":5',
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_only_the_outermost_object_names_a_recipient(other: str, first: bool) -> None:
+    members = [other, A, C] if first else [A, C, other]
+    assert parse_memo("{" + ",".join(members) + "}", "1") == VALID
+    inside = parse_memo(f'{{{C},"x":{{{A}}}}}', "1")
+    assert inside == MemoError(MemoFault.ADDRESS, "address '' is not 0x and 40 hex characters")
+
+
+@pytest.mark.parametrize("number", ["0", "-0", "10", "-1.50", "0.5E-3", "1e5", "1E+5", "2e0"])
+def test_a_number_is_any_that_json_knows(number: str) -> None:
+    assert parse_memo(f'{{"x":{number},{A},{C}}}', "1") == VALID
+    for broken in (f"{number}.", f"{number}x", f"+{number}", f"0{number}" if number[0] != "-" else f"-{number}"):
+        found = parse_memo(f'{{"x":{broken},{A},{C}}}', "1")
+        assert isinstance(found, MemoError)
+        assert found.fault is MemoFault.NOT_JSON
