@@ -17,7 +17,7 @@ from reactor.state.journal_file import CORRUPT_REMEDY, JOURNAL_FILE
 from reactor.state.lock import LOCK_FILE, ProcessLock
 from reactor.state.problems import JournalMissing, StateLocked, StateProblem
 from reactor.state.verdicts import Allowed
-from tests.unit.journal_helpers import BRIDGE, HEIGHTS, mint
+from tests.unit.journal_helpers import BRIDGE, BURN, HEIGHTS, mint, payout
 
 pytestmark = pytest.mark.unit
 
@@ -169,6 +169,59 @@ def test_a_closed_journal_reads_nothing_either(tmp_path: Path) -> None:
     with pytest.raises(StateProblem) as caught:
         journal.holds()
     assert (caught.value.what, caught.value.remedy) == (f"{tmp_path / JOURNAL_FILE} is closed", "open the state again")
+
+
+# What the file itself refuses, whatever the code does
+
+
+SECOND = "INSERT INTO signatures (event, outcome, attempt, digest, slot, chain, height, direction, recipient, at) SELECT"
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("DELETE FROM signatures", "append-only"),
+        ("UPDATE signatures SET digest = x'00'", "append-only"),
+        ("DELETE FROM slots", "append-only"),
+        ("UPDATE slots SET event = 'other'", "append-only"),
+        (
+            f"{SECOND} event, 'payout', attempt, x'00', slot, chain, height, direction, recipient, at FROM signatures",
+            "UNIQUE constraint failed: signatures.event, signatures.attempt",
+        ),
+        (
+            f"{SECOND} 'other', outcome, attempt, digest, 'nobodys', chain, height, direction, recipient, at FROM signatures",
+            "FOREIGN KEY constraint failed",
+        ),
+        (
+            f"{SECOND} 'other', outcome, attempt, digest, slot, chain, 'high', direction, recipient, at FROM signatures",
+            "cannot store TEXT value in INTEGER column signatures.height",
+        ),
+        ("INSERT INTO slots SELECT slot, 'other' FROM slots", "UNIQUE constraint failed: slots.slot"),
+        (
+            "INSERT INTO complete_sets SELECT * FROM complete_sets",
+            "UNIQUE constraint failed: complete_sets.event, complete_sets.attempt",
+        ),
+        ("INSERT INTO releases SELECT * FROM releases", "UNIQUE constraint failed: releases.event, releases.attempt"),
+    ],
+)
+def test_no_statement_binds_twice_or_unbinds(journal: Journal, statement: str, told: str) -> None:
+    journal.sign_batch([mint()])
+    journal.complete_set(BURN, 0, b"raw")
+    journal.release_attempt(BURN, "alice")
+    before = journal.export()
+    with pytest.raises(StateProblem, match=told), journal._db.transaction() as connection:
+        connection.execute(statement)
+    assert journal.export() == before
+
+
+def test_a_slot_may_be_noted_again_for_its_own_event(journal: Journal) -> None:
+    journal.sign_batch([payout(0)])
+    journal.release_attempt(BURN, "alice")
+    slot = "a slot"
+    assert journal.sign_batch([replace(payout(1, attempt=1), slot=slot)]) == [Allowed()]
+    journal.release_attempt(BURN, "alice")
+    assert journal.sign_batch([replace(payout(2, attempt=2), slot=slot)]) == [Allowed()]
+    assert journal.slot_owner(slot) == BURN
 
 
 # What is refused when it is opened
