@@ -104,8 +104,24 @@ async def test_a_secret_that_holds_no_key_is_refused_and_never_shown(keep, text,
 
 async def test_a_binary_secret_is_refused(store):
     store.create_secret(Name="bridge/validator-1", SecretBinary=bytes.fromhex(ETHEREUM_KEY))
-    with pytest.raises(KeyProblem, match="binary data"):
+    with pytest.raises(KeyProblem) as caught:
         await open_signer(URI, "secp256k1")
+    assert str(caught.value) == f"key {URI}: holds binary data, not text. Store the key as a secret string"
+
+
+@pytest.mark.parametrize(
+    ("text", "query", "problem"),
+    [
+        (f" \n{BOTH}", "", "holds a JSON object. Name the key's field: ?field=name"),
+        (BOTH, "?field=port", "holds no JSON object with a text under 'port'. Check the secret and the field's name"),
+        ("0x", "", "holds 0 bytes, not 32. A secp256k1 key is 64 hex characters; `reactor keys new` makes one"),
+    ],
+)
+async def test_what_is_wrong_with_a_secret_is_said_with_its_remedy(keep, text, query, problem):
+    keep(text)
+    with pytest.raises(KeyProblem) as caught:
+        await open_signer(URI + query, "secp256k1")
+    assert str(caught.value) == f"key {URI}{query}: {problem}"
 
 
 @pytest.mark.parametrize("uri", ["awssecret://eu-west-1/bridge/validator-2", "awssecret://us-east-1/bridge/validator-1"])

@@ -152,6 +152,34 @@ async def test_a_faulty_ethereum_signature_never_leaves(monkeypatch):
         await signer.sign(b"\1" * 32)
 
 
+@pytest.mark.parametrize(
+    ("recovery_id", "public"),
+    [
+        (0, "033ff1ae0e81ce8ab24b05b735387c0f0530dddbd1075e04dfd12b81b0706ae577"),
+        (1, "03bc817b988838bffaa775e1fc332569cb9bce08ed17e62ea445c6308b7a0f44af"),
+        (2, "038ecdd21914265094ae6060253c048f91adf5c98f8bae3bb2fc134d28a577ffe6"),
+        (3, "02adf36b21447c432bf148ab92f0859206c4a4a6ce13318552edc6fc96c3120168"),
+    ],
+)
+async def test_only_what_the_contract_can_recover_leaves(monkeypatch, recovery_id, public):
+    """r 2 and s 1 are valid for four keys; those of R above the order have a v that ecrecover does not know."""
+    compact = (2).to_bytes(32, "big") + (1).to_bytes(32, "big")
+
+    class LuckyKey:
+        def sign_recoverable(self, digest, hasher):
+            return compact + bytes([recovery_id])
+
+    signer = await open_text(ETHEREUM_KEY, "secp256k1")
+    monkeypatch.setattr(signer, "_key", LuckyKey())
+    monkeypatch.setattr(signer, "_public", coincurve.PublicKey(bytes.fromhex(public)))
+    assert recovers_to(signer._public, bytes(range(32)), compact, recovery_id)
+    if recovery_id < 2:
+        assert await signer.sign(bytes(range(32))) == compact + bytes([27 + recovery_id])
+    else:
+        with pytest.raises(KeyProblem, match="does not verify"):
+            await signer.sign(bytes(range(32)))
+
+
 async def test_a_faulty_pocket_signature_never_leaves(monkeypatch):
     signer = await open_text(POCKET_KEY, "ed25519")
 

@@ -60,8 +60,10 @@ async def test_a_key_that_is_not_the_one_it_shows_is_found(signers, tmp_path, sc
     assert honest.asked == [(payload, "probe")]
     wrongs = [await other.sign(payload), b"", right[:-1], right + b"\0", b"\0" * len(right), bytes(64) + b"\xff"]
     for wrong in wrongs:
-        with pytest.raises(KeyProblem, match="does not verify for the public key it shows"):
+        with pytest.raises(KeyProblem) as caught:
             await probe(Liar(signers[scheme], wrong))
+        problem = "its signature does not verify for the public key it shows"
+        assert str(caught.value) == f"key env://LIAR: {problem}. Open the key again"
 
 
 def test_what_is_signed_is_fixed():

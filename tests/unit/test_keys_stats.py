@@ -47,6 +47,18 @@ def test_times_add_up_and_the_slowest_is_kept():
     assert "3 signed, 0 passing and 0 other failures" in repr(stats)
 
 
+def test_a_summary_tells_the_mean_in_milliseconds_and_the_requests_sent():
+    moments = iter([0.0, 0.25, 1.0, 1.75])
+    stats = SignerStats(clock=lambda: next(moments))
+    with stats.measured("request"):
+        pass
+    with pytest.raises(KeyProblem), stats.measured("request"):
+        raise PASSING
+    stats.count_attempt()
+    stats.count_attempt()
+    assert repr(stats) == "<SignerStats 1 signed, 1 passing and 0 other failures, mean 500.0 ms, 2 requests sent>"
+
+
 def test_nothing_happened_yet():
     stats = SignerStats()
     assert stats.total == Tally()
