@@ -96,6 +96,27 @@ def test_what_the_chain_does_not_decode(raw: bytes, field: str) -> None:
     assert (verdict.fault, verdict.decodes, verdict.tx) == (Fault.UNDECODABLE, False, None)
 
 
+def test_the_largest_transaction_is_read() -> None:
+    unknown = MAX_TX_BYTES - len(BODY) - len(encode_uvarint(99 << 3 | 2)) - 2 * len(encode_uvarint(MAX_TX_BYTES))
+    raw = wrap(BODY + encode_bytes_field(99, b"x" * unknown))
+    assert len(raw) == MAX_TX_BYTES
+    assert decode_tx(raw) == TX
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (V9 + b"\0", f"the prefix says {len(BODY)} bytes, {len(BODY) + 1} follow"),
+        (V9[:-1], f"the prefix says {len(BODY)} bytes, {len(BODY) - 1} follow"),
+        (b"\0" + V9, f"the prefix says 0 bytes, {len(V9)} follow"),
+    ],
+)
+def test_a_length_that_is_wrong_is_told_with_the_right_one(raw: bytes, reason: str) -> None:
+    with pytest.raises(PocketDecodeError) as caught:
+        decode_tx(raw)
+    assert (caught.value.field, caught.value.reason) == ("length", reason)
+
+
 def test_other_messages_are_kept_and_not_judged() -> None:
     tx = StdTx(OtherMsg("/x.nodes.MsgUnjail", b"\x01"), (), b"k" * 32, b"s" * 64, "", 1)
     raw = encode_tx(tx)
@@ -228,15 +249,50 @@ def test_a_vault_needs_distinct_keys(keys: list[str], match: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("from_address", "AB" * 20, f"must be 40 lower-case hex characters, is '{'AB' * 20}'"),
+        ("to_address", "ab" * 19, f"must be 40 lower-case hex characters, is '{'ab' * 19}'"),
+        ("to_address", "ab" * 21, f"must be 40 lower-case hex characters, is '{'ab' * 21}'"),
+        ("to_address", "ab" * 20 + "\n", "must be 40 lower-case hex characters"),
+        ("amount", 0, "must be positive, is 0"),
+        ("amount", -1, "must be positive, is -1"),
+        ("fee", -1, "must not be negative, is -1"),
+        ("memo", "a\nb", "must be printable ASCII"),
+        ("memo", "a\n", "must be printable ASCII"),
+        ("memo", "\x7f", "must be printable ASCII"),
+        ("memo", "é", "must be printable ASCII"),
+        ("entropy", 1 << 63, "must be an int64"),
+        ("entropy", -(1 << 63) - 1, "must be an int64"),
+        ("chain_id", "", "must not be empty"),
+    ],
+)
+def test_a_return_that_would_be_ambiguous_is_refused(field: str, value: object, told: str) -> None:
+    with pytest.raises(ValueError, match=field) as caught:
+        replace(RETURN, **{field: value})
+    assert str(caught.value).startswith(f"{field}: {told}")
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("from_address", "AB" * 20), ("to_address", "ab" * 19), ("amount", 0), ("amount", -1), ("fee", -1),
-        ("memo", "a\nb"), ("memo", "é"), ("entropy", 1 << 63), ("chain_id", ""),
+        ("amount", 1),
+        ("amount", 2**200),
+        ("fee", 1),
+        ("fee", 0),
+        ("memo", ""),
+        ("memo", " ~"),
+        ("entropy", -(1 << 63)),
+        ("entropy", (1 << 63) - 1),
+        ("chain_id", "x"),
     ],
-)  # fmt: skip
-def test_a_return_that_would_be_ambiguous_is_refused(field: str, value: object) -> None:
-    with pytest.raises(ValueError, match=field):
-        replace(RETURN, **{field: value})
+)
+def test_a_return_at_its_edges_is_on_the_wire_what_it_was_before(field: str, value: object) -> None:
+    tx = replace(RETURN, **{field: value})
+    read = decode_tx(encode_tx(tx.std_tx(b"k", b"s")))
+    fee = (Coin(tx.fee, "upokt"),) if tx.fee else ()
+    assert read == StdTx(SendMsg(tx.from_address, tx.to_address, tx.amount), fee, b"k", b"s", tx.memo, tx.entropy)
+    assert read.sign_bytes(tx.chain_id) == tx.sign_bytes
 
 
 def test_a_return_without_fee_has_no_coins() -> None:
