@@ -238,7 +238,7 @@ def test_no_bad_set_is_assembled(keys: list[str], shares: dict[str, bytes], matc
 @pytest.mark.parametrize(
     ("keys", "match"),
     [
-        ([], "at least 2"), (KEYS[:1], "at least 2"), ([KEYS[0], KEYS[0]], "distinct"),
+        ([], "at least 2"), (KEYS[:1], "at least 2"), ([KEYS[0], KEYS[0]], "^a vault's public keys must be distinct"),
         ([KEYS[0], KEYS[0].upper()], "distinct"), ([KEYS[0], "zz"], "not hex"), ([KEYS[0], "00"], "64 hex"),
         ([KEYS[0], KEYS[1] + " "], "64 hex"),
     ],
