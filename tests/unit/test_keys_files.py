@@ -63,6 +63,16 @@ def test_a_key_that_may_not_be_on_the_disk_is_taken_away(tmp_path, monkeypatch, 
     assert not (tmp_path / "key").exists()
 
 
+def test_a_disk_that_takes_the_file_away_itself_is_said_to_be_the_problem(tmp_path, monkeypatch):
+    def fsync(descriptor):
+        (tmp_path / "key").unlink()
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(KeyProblem, match="Input/output error"):
+        write_key_file(tmp_path / "key", "a key\n", "file:///key")
+
+
 def test_reading_and_writing_leave_no_descriptor_open(tmp_path):
     before = set(Path("/proc/self/fd").iterdir())
     write_key_file(tmp_path / "key", "a key\n", "file:///key")

@@ -6,6 +6,7 @@ import json
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eth_account import Account
+from eth_hash.auto import keccak
 
 from reactor.keys import KeyProblem, create_key, keystore, open_signer
 from reactor.keys.keystore import decrypt, encrypt
@@ -94,6 +95,23 @@ def test_a_web3_keystore_has_the_cost_that_was_asked_for():
     crypto = web3()["crypto"]
     assert crypto["kdf"] == "scrypt"
     assert crypto["kdfparams"]["n"] == FAST
+
+
+def test_what_the_library_would_take_by_default_does_not_matter(monkeypatch):
+    monkeypatch.setattr(Account, "_default_kdf", "pbkdf2")  # its environment sets this
+    assert web3()["crypto"]["kdf"] == "scrypt"
+
+
+def test_a_keystore_that_holds_no_key_of_the_curve_is_named():
+    locked = web3()
+    crypto = locked["crypto"]
+    zero = bytes(a ^ b for a, b in zip(bytes.fromhex(crypto["ciphertext"]), bytes.fromhex(ETHEREUM_KEY), strict=True))
+    salt = bytes.fromhex(crypto["kdfparams"]["salt"])
+    derived = hashlib.scrypt(b"p", salt=salt, n=FAST, r=crypto["kdfparams"]["r"], p=crypto["kdfparams"]["p"], dklen=32)
+    crypto.update(ciphertext=zero.hex(), mac=keccak(derived[16:] + zero).hex())
+    with pytest.raises(KeyProblem) as caught:
+        opened(locked, "secp256k1", "p")
+    assert str(caught.value) == "key keystore:///key: is zero or above the order of secp256k1. Give a real key"
 
 
 def test_a_locked_key_is_opened_by_other_wallets():
@@ -201,3 +219,4 @@ async def test_the_file_that_was_made_opens_by_its_uri(tmp_path):
     path.write_text(json.dumps(GOLDEN))
     signer = await open_signer(f"keystore://{path}", "ed25519", passphrase="pässphrase")
     assert (signer.address, signer.public_key) == (GOLDEN["address"], GOLDEN["public_key"])
+    assert signer.describe().source == f"keystore://{path}"

@@ -45,6 +45,8 @@ def said(caught) -> tuple[str, str, str]:
         ("env://KEY", "env://KEY", "the environment variable is not set", "Set KEY to the key in hexadecimal"),
         ("file://key", "file://", "an absolute path must follow", "Write three slashes: file:///path/of/the/key"),
         ("file://[/key", "file://", "an absolute path must follow", "Write three slashes: file:///path/of/the/key"),
+        ("file:///key#part", "file://", "an absolute path must follow", "Write three slashes: file:///path/of/the/key"),
+        ("file://key://x", "file://", "an absolute path must follow", "Write three slashes: file:///path/of/the/key"),
         ("keystore://key", "keystore://", "an absolute path must follow", "Write three slashes: keystore:///path/of/the/key"),
         ("file:///key%00", "file:///key%00", "holds a character that no path has", "Check the path"),
         ("file:///dev/null", "file:///dev/null", "is not a regular file", "Give the path of a key file"),
