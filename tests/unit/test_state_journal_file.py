@@ -280,6 +280,13 @@ def test_damage_names_file_finding_and_remedy(tmp_path: Path) -> None:
     assert problem.remedy == CORRUPT_REMEDY
 
 
+def test_a_file_that_is_no_database_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL_FILE).write_bytes(b"no database" * 1000)
+    problem = problem_of_opening(tmp_path)
+    assert problem.what == f"{tmp_path / JOURNAL_FILE}: file is not a database"
+    assert problem.remedy == CORRUPT_REMEDY
+
+
 # What the disk says
 
 
