@@ -142,6 +142,13 @@ def test_what_is_malformed_gets_what_the_chain_says_or_its_default(changes: dict
     assert decision.fields == fields
 
 
+def test_a_broken_list_of_signatures_and_a_wrong_field_are_repaired_together() -> None:
+    decision = mint_says("signed", {"amount": "7", "signatures": 5})
+    fields = {"amount": "1000000", "signers": [], "signatures": []}
+    assert decision == Repair(fields, "repaired from the chain: amount, signatures, signers", None)
+    assert mint_says("signed", {"amount": "7"}) == Repair({"amount": "1000000"}, "repaired from the chain: amount", None)
+
+
 def test_defaults_by_name() -> None:
     document: AnyRequest = mint_doc("pending")
     assert default(document, "id") is None
@@ -172,6 +179,9 @@ def test_a_mint_that_the_user_made() -> None:
     done = {**early, "minted_final": True}
     assert mint_says("confirmed", **done) == Move(Status.SUCCESS, "the Minted event is final", {**COPIES, **trace})
     assert mint_says("success", **done) == Repair(trace, "repaired from the chain: mint_tx_hash")
+    assert mint_says("success", {"nonce": "9"}, **done) == Repair(
+        {"nonce": COPIES["nonce"], **trace}, "repaired from the chain: mint_tx_hash, nonce"
+    )
     assert mint_says("success", trace, **done) == Rest(finished=True)
 
 
