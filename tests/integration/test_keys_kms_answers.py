@@ -191,6 +191,15 @@ async def test_a_key_that_is_not_the_wanted_one_is_named_with_its_remedy(kms, sh
     assert "endpoint" not in caught.value.source
 
 
+async def test_a_refusal_names_the_key_and_what_its_user_must_be_allowed(kms):
+    with pytest.raises(KeyProblem) as caught:
+        await open_signer(kms.uri("no-such-key"), "secp256k1")
+    assert str(caught.value) == (
+        "key awskms://eu-west-1/no-such-key: the key service refused or failed (NotFoundException). "
+        "Check region, name, credentials, kms:GetPublicKey and kms:Sign, and that the key is enabled"
+    )
+
+
 async def test_a_key_of_another_elliptic_curve_is_not_taken_by_its_name_alone(kms, shows):
     p256 = kms._get_public_key({"KeyId": kms.create_key(spec="ECC_NIST_P256")})["PublicKey"]
     shows(PublicKey=p256)
