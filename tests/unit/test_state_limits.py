@@ -124,6 +124,18 @@ def test_the_delay_begins_when_it_was_held_and_survives_a_restart(desk: Desk) ->
     assert desk.sign(desk.mint(0), desk.mint(1)) == ["ok", "over_threshold"]
 
 
+def test_the_delay_does_not_begin_anew_when_the_other_limit_holds_it_too(desk: Desk) -> None:
+    desk.limit(mint=Limit(single=99, delay=HOUR))
+    desk.sign(desk.mint(0))
+    desk.now += HOUR / 2
+    desk.limit(mint=Limit(window=99, seconds=HOUR, delay=HOUR))
+    assert desk.sign(desk.mint(0)) == ["over_window"]
+    assert [hold.reason for hold in desk.journal.holds()] == ["over_threshold", "over_window"]
+    desk.now += HOUR / 2
+    assert desk.sign(desk.mint(0)) == ["ok"]
+    assert desk.active() == [], "both holds end"
+
+
 def test_a_clock_that_was_set_back_shortens_nothing(desk: Desk) -> None:
     desk.limit(mint=Limit(single=99, window=1000, delay=HOUR))
     desk.sign(desk.mint(0))
