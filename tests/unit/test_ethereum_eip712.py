@@ -176,3 +176,8 @@ def test_half_the_order_is_the_largest_s() -> None:
 def test_zero_is_an_amount_and_a_nonce_and_addresses_stand_to_the_right() -> None:
     word = keccak(MINT_TYPE_HASH + bytes(12) + b"\xab" * 20 + bytes(64))
     assert mint_struct_hash("0x" + "ab" * 20, 0, 0) == word
+
+
+def test_the_largest_amount_and_nonce_fill_their_words() -> None:
+    word = keccak(MINT_TYPE_HASH + bytes(12) + b"\xab" * 20 + b"\xff" * 64)
+    assert mint_struct_hash("0x" + "ab" * 20, 2**256 - 1, 2**256 - 1) == word
