@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -134,6 +135,24 @@ def test_what_was_signed_is_kept_whole_and_by_attempt(journal: Journal) -> None:
     assert journal.signed(OTHER_BURN) == []
 
 
+def test_what_is_known_is_known_of_its_own_attempt_and_outcome(journal: Journal) -> None:
+    journal.release_attempt(BURN, "op", attempt=1)
+    journal.sign_batch([payout(2, attempt=1)])
+    assert journal.knows(BURN, "payout", 1) == b"\2" * 32
+    assert journal.knows(BURN, "payout", 0) is None
+    assert journal.knows(BURN, "payout", 2) is None
+    assert journal.knows(BURN, "objection", 1) is None
+    assert journal.knows(OTHER_BURN, "payout", 1) is None
+
+
+def test_the_newest_signature_tells_when_the_last_was_made(journal: Journal, tmp_path: Path) -> None:
+    journal.sign_batch([mint()])
+    later = Journal.open(tmp_path, BRIDGE, lambda: NOW + 60.5)
+    later.sign_batch([payout()])
+    assert later.last_signature_at() == NOW + 60
+    later.close()
+
+
 def test_a_slot_that_nobody_took_has_no_owner(journal: Journal) -> None:
     journal.sign_batch([mint(nonce=1)])
     assert journal.slot_owner(SLOT) == DEPOSIT
@@ -255,6 +274,15 @@ def test_returns_in_flight_are_told_whole_and_oldest_first(journal: Journal) -> 
     ]
     assert journal.in_flight_total() == 560
     assert journal.in_flight_total(besides=BURN) == 330
+
+
+def test_complete_sets_are_exported_as_they_came(journal: Journal, tmp_path: Path) -> None:
+    journal.complete_set(OTHER_BURN, 0, b"one")
+    later = Journal.open(tmp_path, BRIDGE, lambda: NOW + 60.5)
+    later.complete_set(BURN, 0, b"two")
+    exported = later.export()["complete_sets"]
+    assert [(one["event"], one["at"]) for one in exported] == [(OTHER_BURN, NOW), (BURN, NOW + 60)]
+    later.close()
 
 
 def test_an_attempt_in_a_block_leaves_the_others_in_flight(journal: Journal) -> None:

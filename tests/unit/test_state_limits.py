@@ -93,6 +93,8 @@ def test_released_by_an_operator_it_is_signed_and_only_it(desk: Desk) -> None:
     desk.sign(desk.mint(0), desk.mint(1))
     assert desk.journal.release(f"event:{desk.key(0)}", "alice", "looked at") == 1
     assert desk.sign(desk.mint(0), desk.mint(1)) == ["ok", "over_threshold"]
+    released, _ = desk.journal.hold_history()
+    assert (released.released_by, released.released_why) == ("alice", "looked at"), "the signature does not write over it"
 
 
 def test_without_a_delay_it_waits_for_ever(desk: Desk) -> None:
@@ -268,6 +270,18 @@ def test_what_was_signed_without_a_limit_is_not_in_the_window(desk: Desk) -> Non
     assert desk.sign(desk.mint(0)) == ["ok"]
     desk.limit(mint=Limit(window=100, seconds=HOUR))
     assert desk.sign(desk.mint(1)) == ["ok"]
+
+
+def test_a_later_attempt_counts_from_its_own_signature(desk: Desk) -> None:
+    desk.limit(payout=Limit(window=100, seconds=HOUR))
+    assert desk.sign(desk.payout(0)) == ["ok"]
+    desk.now += HOUR - 1
+    desk.journal.release_attempt(desk.payout(0).event, "alice", "it failed")
+    assert desk.sign(desk.payout(0, attempt=1)) == ["ok"]
+    desk.now += HOUR - 1
+    assert desk.sign(desk.payout(1)) == ["over_window"]
+    desk.now += 1
+    assert desk.sign(desk.payout(1)) == ["ok"]
 
 
 def test_a_later_attempt_whose_amount_is_unknown_was_released_all_the_same(desk: Desk) -> None:
