@@ -156,6 +156,13 @@ def test_the_first_release_of_what_was_never_signed_here_is_of_attempt_one(journ
     assert journal.releases(DEPOSIT) == 0
 
 
+def test_which_attempt_is_next_hangs_on_its_own_event_alone(journal: Journal) -> None:
+    journal.release_attempt(BURN, "alice")
+    journal.sign_batch([payout(1, 0), payout(2, 1)])
+    assert journal.release_attempt(DEPOSIT, "alice") == 1
+    assert journal.release_attempt(BURN, "alice") == 2
+
+
 def test_a_release_of_an_attempt_is_of_its_event_alone(journal: Journal) -> None:
     journal.release_attempt(DEPOSIT, "alice")
     assert refusals(journal.sign_batch([payout(1, 0), payout(2, 1)])) == [None, Refusal.UNRELEASED]

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,19 @@ def test_a_new_journal_is_on_the_disk_before_it_is_used(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "fsync", note)
     Journal.create(tmp_path, BRIDGE, HEIGHTS).close()
     assert synced == [(True, True)], "the directory is synced once, with the journal in it"
+
+
+def test_a_new_journals_content_is_synced_when_it_is_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    class Noting(sqlite3.Connection):
+        def close(self) -> None:
+            seen.extend(self.execute("PRAGMA synchronous").fetchone())
+            super().close()
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Noting))
+    Journal.create(tmp_path, BRIDGE, HEIGHTS).close()
+    assert seen == [3, 2], "extra while it is made, full while it is used"
 
 
 # How it reaches the disk
