@@ -293,6 +293,16 @@ def test_an_attempt_in_a_block_leaves_the_others_in_flight(journal: Journal) -> 
     assert [(one.event, one.attempt) for one in journal.in_flight()] == [(BURN, 1), (OTHER_BURN, 0)]
 
 
+def test_the_first_inclusion_stays_on_record(journal: Journal, tmp_path: Path) -> None:
+    journal.complete_set(BURN, 0, b"raw")
+    journal.included(BURN, 0)
+    later = Journal.open(tmp_path, BRIDGE, lambda: NOW + 60.5)
+    later.included(BURN, 0)
+    (kept,) = later.export()["complete_sets"]
+    assert kept["included_at"] == NOW
+    later.close()
+
+
 def test_a_set_that_was_kept_is_told_by_event_and_attempt(journal: Journal) -> None:
     journal.complete_set(BURN, 0, b"one")
     assert journal.complete(BURN, 0) == b"one"
