@@ -23,6 +23,7 @@ SOURCE = "awskms://eu-west-1/key"
 AGAIN = "It is tried again; check the endpoint, the network and the quota if it stays"
 LOOK = "Check region, name, credentials, kms:Sign, and that the key is enabled"
 URL = "https://kms.example.com"
+TALKATIVE = ("botocore.auth", "botocore.endpoint", "botocore.parsers")
 
 
 @pytest.fixture
@@ -233,6 +234,8 @@ def client(calls, monkeypatch):
         monkeypatch.setenv(name, value)
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
+    for name in TALKATIVE:  # another test may have made a client in this process
+        monkeypatch.setattr(logging.getLogger(name), "filters", [])
     made = calls.connect(Place(SOURCE, "eu-west-1", "key", URL, {}), "kms")
     yield made
     made.close()
@@ -248,7 +251,7 @@ def test_a_client_gives_up_in_time_and_has_a_connection_for_each_thread(client):
     assert client.meta.service_model.service_name == "kms"
 
 
-@pytest.mark.parametrize("name", ["botocore.auth", "botocore.endpoint", "botocore.parsers"])
+@pytest.mark.parametrize("name", TALKATIVE)
 @pytest.mark.parametrize(("level", "passes"), [(logging.DEBUG, False), (logging.INFO - 1, False), (logging.INFO, True)])
 def test_details_of_requests_are_logged_at_no_level_set_by_anyone(client, caplog, name, level, passes):
     caplog.set_level(logging.DEBUG, logger=name)
