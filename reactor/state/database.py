@@ -114,6 +114,8 @@ class Database:
                 connection.execute(f"PRAGMA synchronous={self._synchronous}")
                 connection.execute("PRAGMA fullfsync=1")
                 connection.execute("PRAGMA foreign_keys=1")
+                # SECURITY: without it a REPLACE deletes past the triggers that forbid deleting.
+                connection.execute("PRAGMA recursive_triggers=1")
             except sqlite3.Error as error:
                 connection.close()
                 raise self.problem(error) from error

@@ -129,7 +129,7 @@ class _Held:
 
 
 def _held(read: Read, event: str) -> _Held | None:
-    """The event's newest hold that a limit raised. Its time does not move when the other limit holds it too."""
+    """The event's oldest hold that a limit raised. Its time does not move when the other limit holds it too."""
     rows = read(
         "SELECT min(at), max(released_at) FROM holds WHERE scope = ? AND reason IN (?, ?)", (f"event:{event}", *LIMIT_REASONS)
     )

@@ -210,6 +210,12 @@ SECOND = "INSERT INTO signatures (event, outcome, attempt, digest, slot, chain, 
             f"{SECOND} 'other', outcome, attempt, digest, slot, chain, 'high', direction, recipient, at FROM signatures",
             "cannot store TEXT value in INTEGER column signatures.height",
         ),
+        (
+            "INSERT OR REPLACE INTO signatures SELECT id, event, outcome, attempt, x'00', slot, chain, height, direction, recipient, at"
+            " FROM signatures",
+            "append-only",
+        ),
+        ("REPLACE INTO slots SELECT slot, 'other' FROM slots", "append-only"),
         ("INSERT INTO slots SELECT slot, 'other' FROM slots", "UNIQUE constraint failed: slots.slot"),
         (
             "INSERT INTO complete_sets SELECT * FROM complete_sets",
