@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from reactor.chains.pocket.errors import PocketDecodeError
-from reactor.chains.pocket.morse import amino, multisig
+from reactor.chains.pocket.morse import amino, multisig, returns
 from reactor.chains.pocket.morse.codec import (
     MAX_TX_BYTES,
     SEND_TYPE_URL,
@@ -217,6 +217,17 @@ def test_assembled_return_is_valid_and_the_same_in_any_order_of_shares() -> None
     assert verify_transaction(raw, "localnet").slots == (True, True, True)
     assert assemble(RETURN, KEYS, dict(reversed(SHARES.items()))) == raw
     assert decode_tx(raw).sign_bytes("localnet") == RETURN.sign_bytes
+
+
+def test_what_was_encoded_is_read_back_before_it_is_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were our own encoder wrong, a transaction that says something else, or that nobody can read, would go out."""
+    really = encode_tx
+    monkeypatch.setattr(returns, "encode_tx", lambda tx: really(replace(tx, entropy=tx.entropy + 1)))
+    with pytest.raises(AssembleError, match="would not pass on the chain: slot 0 does not verify"):
+        assemble(RETURN, KEYS, SHARES)
+    monkeypatch.setattr(returns, "encode_tx", lambda tx: really(tx)[:-1])
+    with pytest.raises(AssembleError, match="would not pass on the chain"):
+        assemble(RETURN, KEYS, SHARES)
 
 
 @pytest.mark.parametrize(

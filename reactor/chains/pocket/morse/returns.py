@@ -16,7 +16,7 @@ from typing import Final
 from reactor.chains.pocket.morse import multisig
 from reactor.chains.pocket.morse.codec import Coin, SendMsg, StdTx, encode_tx
 from reactor.chains.pocket.morse.signbytes import sign_bytes
-from reactor.chains.pocket.morse.verify import verify_ed25519
+from reactor.chains.pocket.morse.verify import verify_ed25519, verify_transaction
 
 ENTROPY_DOMAIN: Final = "bridge-reactor/pocket-return-entropy/1"
 _ADDRESS: Final = re.compile(r"[0-9a-f]{40}")
@@ -116,7 +116,8 @@ def assemble(return_tx: ReturnTx, public_keys: Sequence[str], signatures: Mappin
     `public_keys` in vault order, `signatures` by lower-case public key. Signatures of keys outside the vault are an error.
 
     Raises:
-        AssembleError: the keys are not the sending vault's, or a signature is missing, foreign or does not verify.
+        AssembleError: the keys are not the sending vault's, a signature is missing, foreign or does not verify, or what was
+            encoded would not pass on the chain.
         ValueError: a public key that is none.
     """
     encoded_key = multisig.vault_key(public_keys)
@@ -139,4 +140,9 @@ def assemble(return_tx: ReturnTx, public_keys: Sequence[str], signatures: Mappin
         if not verify_share(key, message, signature):
             raise AssembleError(f"the signature of {key} does not verify")
         slots.append(signature)
-    return encode_tx(return_tx.std_tx(encoded_key, multisig.encode_multisignature(slots)))
+    raw = encode_tx(return_tx.std_tx(encoded_key, multisig.encode_multisignature(slots)))
+    # SECURITY: read back as the chain reads it. The slots stand under the message that the bytes say, not the one that was meant.
+    verdict = verify_transaction(raw, return_tx.chain_id)
+    if not verdict.valid:
+        raise AssembleError(f"the transaction would not pass on the chain: {verdict.text}")
+    return raw
