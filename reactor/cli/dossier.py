@@ -15,12 +15,12 @@ from bson import ObjectId
 from pydantic import BaseModel
 
 from reactor.chains.ethereum.eip712 import Domain, mint_digest, recover_signer
-from reactor.chains.pocket import ReturnTx, return_entropy, verify_share
+from reactor.chains.pocket import MemoError, ReturnTx, parse_memo, return_entropy, verify_share
 from reactor.cli.changes import objection_sentence, waiting_sentence
 from reactor.cli.people import People, Person
 from reactor.documents.bridge import Bridge
 from reactor.documents.build import burn_chain_fields, deposit_chain_fields
-from reactor.documents.classification import NotPayable, ToMint, ToPay, classify_burn, classify_deposit
+from reactor.documents.classification import NotPayable, RefundCause, ToMint, ToPay, classify_burn, classify_deposit
 from reactor.documents.events import Burn, Deposit
 from reactor.documents.keys import burn_key, deposit_key
 from reactor.documents.models import AnyRequest, InvalidMint, Mint, read_request
@@ -248,9 +248,18 @@ def _outcome(bridge: Bridge, source: Deposit | Burn) -> str:
         case ToMint(recipient, amount):
             return f"mint {amount} upokt to {recipient}"
         case ToPay(recipient, amount, fee, _, cause):
-            return f"pay {amount} upokt to {recipient}, fee {fee}" + (f", because of {cause.value}" if cause else "")
+            said = f"pay {amount} upokt to {recipient}, fee {fee}"
+            return said if cause is None or isinstance(source, Burn) else f"{said}: {_why_refunded(bridge, source, cause)}"
         case NotPayable(code):
             return f"not payable: {OBJECTION_SENTENCES[code]}"
+
+
+def _why_refunded(bridge: Bridge, deposit: Deposit, cause: RefundCause) -> str:
+    """What the depositor has to hear."""
+    if cause is RefundCause.ABOVE_MAXIMUM:
+        return f"the amount is above the maximum of {bridge.maximum.at(deposit.height)} upokt"
+    memo = parse_memo(deposit.memo, str(bridge.ethereum_chain_id))
+    return f"the memo is refused: {memo.text if isinstance(memo, MemoError) else cause.value}"
 
 
 def _completion(ledger: Ledger, collection: Collection, document: AnyRequest, source: Deposit | Burn) -> list[str]:

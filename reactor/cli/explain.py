@@ -238,7 +238,7 @@ def _print_ledger(ledger: dict[str, Any] | None) -> None:
         _row("ledger", "this validator's own scanners have not seen the event")
         return
     final = "final" if ledger["final"] else "not final yet"
-    _row("ledger", f"height {ledger['height']}, {moment(ledger['time'])} UTC, {final}: {ledger['outcome']}")
+    _row("ledger", f"height {ledger['height']}, {moment(ledger['time'])} UTC, {final}: {clean(ledger['outcome'], 300)}")
     for name, pair in ledger["differs"].items():
         _row("", f"{name} DIFFERS: the document says {clean(pair['document'])}, the chain {clean(pair['ledger'])}")
     for line in ledger["completion"]:

@@ -8,11 +8,12 @@ from cli_unit_helpers import RECIPIENT, SENDER, burn, deposit, make_journal, mak
 from coincurve import PrivateKey
 
 from reactor.chains.ethereum.eip712 import Domain, mint_digest
-from reactor.chains.pocket import ReturnTx, return_entropy, vault_address
+from reactor.chains.pocket import PocketTx, ReturnTx, return_entropy, vault_address
 from reactor.cli.dossier import Known, compile_dossier
 from reactor.cli.local import read_ledger
 from reactor.cli.people import people
 from reactor.documents.build import burn_document, deposit_document
+from reactor.documents.events import BlockRef
 from reactor.documents.heartbeats import heartbeat_digest
 from reactor.documents.keys import burn_key, deposit_key
 from reactor.documents.objections import objection_digest
@@ -20,6 +21,9 @@ from reactor.documents.statuses import Collection
 from reactor.keys.local import signer_from_secret
 from reactor.parts import bridge_of
 from reactor.settings import Settings
+from reactor.state.ledger import Ledger
+from reactor.state.rows import EventKind
+from scanners.deposits import deposit_of
 
 pytestmark = pytest.mark.unit
 
@@ -112,6 +116,48 @@ def test_the_own_ledger_outweighs_the_document(settings):
     assert verdicts(dossier) == [False]
     assert dossier.ledger["differs"] == {"amount": {"document": "6000000", "ledger": "5000000"}}
     assert dossier.ledger["outcome"] == f"mint 5000000 upokt to {RECIPIENT}"
+
+
+@pytest.mark.parametrize(
+    ("memo", "why"),
+    [
+        ("thanks", "the memo is refused: the memo is not JSON (character 0)"),
+        ('{"address": 7, "chain_id": "31337"}', "the memo is refused: address is not a JSON string"),
+        ('{"address": "0x12", "chain_id": "31337"}', "the memo is refused: address '0x12' is not 0x and 40 hex characters"),
+        (f'{{"address": "0x{"0" * 40}", "chain_id": "31337"}}', "the memo is refused: address is the zero address"),
+        (f'{{"address": "{RECIPIENT}", "chain_id": "1"}}', "the memo is refused: chain_id is 1, this bridge serves 31337"),
+    ],
+)
+def test_why_a_deposit_is_refunded_names_the_field(settings, memo, why):
+    assert outcome(settings, amount=5_000_000, memo=memo) == f"pay 4990000 upokt to {SENDER}, fee 10000: {why}"
+
+
+@pytest.mark.parametrize(
+    ("above", "said"),
+    [
+        (0, f"mint 1000000000 upokt to {RECIPIENT}"),
+        (1, f"pay 999990001 upokt to {SENDER}, fee 10000: the amount is above the maximum of 1000000000 upokt"),
+    ],
+)
+def test_a_deposit_above_the_maximum_is_refunded_with_the_maximum(settings, above, said):
+    most = bridge_of(settings).maximum.at(11)
+    assert outcome(settings, amount=most + above, memo=f'{{"address": "{RECIPIENT}", "chain_id": "31337"}}') == said
+
+
+def outcome(settings, *, amount: int, memo: str) -> str:
+    """What the own ledger makes of a deposit with this memo, as `explain` says it."""
+    bridge = bridge_of(settings)
+    words = {"codespace": "", "message_type": "send", "recipient": bridge.vault, "signer": SENDER}
+    sent = {"from_address": SENDER, "to_address": bridge.vault, "amount": amount, "memo": memo}
+    tx = PocketTx(f"{amount:064x}", 11, 0, b"", 0, **words, decoded=True, is_send=True, **sent)
+    seen = deposit_of(bridge, tx, BlockRef(11, "ee" * 32, 1_700_000_000))
+    assert seen is not None
+    ledger = Ledger.open(settings.state.directory, bridge)
+    ledger.record_window(EventKind.DEPOSIT, 1, 100, [seen], final=100)
+    collection, document = deposit_document(bridge, seen, NOW)
+    dossier = compile_dossier(known(settings, ledger=ledger), collection, document)
+    ledger.close()
+    return dossier.ledger["outcome"]
 
 
 def test_a_document_under_the_wrong_hash_is_found_by_its_id(settings):
