@@ -189,6 +189,7 @@ def test_a_closed_journal_reads_nothing_either(tmp_path: Path) -> None:
 
 
 SECOND = "INSERT INTO signatures (event, outcome, attempt, digest, slot, chain, height, direction, recipient, at) SELECT"
+INSTEAD = SECOND.replace("INSERT", "REPLACE")
 
 
 @pytest.mark.parametrize(
@@ -211,8 +212,7 @@ SECOND = "INSERT INTO signatures (event, outcome, attempt, digest, slot, chain, 
             "cannot store TEXT value in INTEGER column signatures.height",
         ),
         (
-            "INSERT OR REPLACE INTO signatures SELECT id, event, outcome, attempt, x'00', slot, chain, height, direction, recipient, at"
-            " FROM signatures",
+            f"{INSTEAD} event, outcome, attempt, x'00', slot, chain, height, direction, recipient, at FROM signatures",
             "append-only",
         ),
         ("REPLACE INTO slots SELECT slot, 'other' FROM slots", "append-only"),
