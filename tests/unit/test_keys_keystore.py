@@ -185,6 +185,13 @@ def test_the_least_cost_is_tried_and_none_is_not():
     assert not bound("scrypt", n=2, r=0, p=1)
 
 
+@pytest.mark.parametrize(("n", "problem"), [(1, "damaged"), (2, "wrong passphrase")])
+def test_a_web3_keystore_without_any_cost_is_not_tried(n, problem):
+    """The library of these files would: scrypt is defined from 2 on."""
+    with pytest.raises(KeyProblem, match=problem):
+        opened(web3(n=n), "secp256k1", "p")
+
+
 @pytest.mark.parametrize(("rounds", "tried"), [(0, False), (1, True), (3, True), (4, False)])
 def test_the_rounds_of_the_other_kdf_are_bounded(monkeypatch, rounds, tried):
     assert keystore.MAX_PBKDF2_ROUNDS == 10_000_000
