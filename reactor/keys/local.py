@@ -91,7 +91,7 @@ def signer_from_text(text: str, scheme: Scheme, source: str, stats: SignerStats 
     """
     wanted = 32 if scheme == "secp256k1" else 64
     form = f"{2 * wanted} hex characters" + (", seed then public key" if scheme == "ed25519" else "")
-    remedy = f"A {scheme} key is {form}; `reactor keys new` makes one"
+    remedy = f"The key of {scheme} is {form}; `reactor keys new` makes one"
     try:
         raw = bytes.fromhex(text.strip().removeprefix("0x"))
     except ValueError:
