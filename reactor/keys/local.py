@@ -1,5 +1,7 @@
 """Signers whose key lies in this process: what `env://`, `file://`, `keystore://` and `awssecret://` open."""
 
+from typing import Final
+
 from coincurve import PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -81,6 +83,13 @@ def signer_from_secret(
     return Secp256k1Signer(key, source, stats)
 
 
+_TEXT_FORMS: Final[dict[Scheme, tuple[int, str]]] = {
+    "secp256k1": (32, "A secp256k1 key is 64 hex characters"),
+    "ed25519": (64, "An ed25519 key is 128 hex characters, seed then public key"),
+}
+"""How many bytes the text of a key stands for, and how that is said."""
+
+
 def signer_from_text(text: str, scheme: Scheme, source: str, stats: SignerStats | None = None) -> Secp256k1Signer | Ed25519Signer:
     """Make a signer from the text form of a key.
 
@@ -89,9 +98,8 @@ def signer_from_text(text: str, scheme: Scheme, source: str, stats: SignerStats 
     Raises:
         KeyProblem: another form, or a public half that does not belong to the seed.
     """
-    wanted = 32 if scheme == "secp256k1" else 64
-    form = f"{2 * wanted} hex characters" + (", seed then public key" if scheme == "ed25519" else "")
-    remedy = f"The key of {scheme} is {form}; `reactor keys new` makes one"
+    wanted, form = _TEXT_FORMS[scheme]
+    remedy = f"{form}; `reactor keys new` makes one"
     try:
         raw = bytes.fromhex(text.strip().removeprefix("0x"))
     except ValueError:

@@ -20,8 +20,8 @@ POCKET_PUBLIC = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511
 FAST = 2**4
 
 KINDS = "Give env://NAME, file:///path, keystore:///path, awskms://region/key-id or awssecret://region/secret-id"
-ETHEREUM_FORM = "The key of secp256k1 is 64 hex characters; `reactor keys new` makes one"
-POCKET_FORM = "The key of ed25519 is 128 hex characters, seed then public key; `reactor keys new` makes one"
+ETHEREUM_FORM = "A secp256k1 key is 64 hex characters; `reactor keys new` makes one"
+POCKET_FORM = "An ed25519 key is 128 hex characters, seed then public key; `reactor keys new` makes one"
 KMS_FORM = "Write awskms://region/key-id, if need be with ?endpoint=https://host"
 SECRET_FORM = "Write awssecret://region/secret-id[?field=name], if need be with ?endpoint=https://host"
 ENDPOINT = "the endpoint is neither https nor on this machine"
