@@ -42,7 +42,8 @@ def heartbeat_known(context: Context, beat: Heartbeat) -> bool:
     if context.me.observes or beat.last_signature_at is None:
         return True
     told = int(beat.last_signature_at.timestamp())
-    if told <= max(journal.created_at, journal.last_signature_at() or 0):
+    # A clock that was set forward for a while has left entries that are later than the newest one.
+    if told <= max(journal.created_at, journal.last_signature_at() or 0) or journal.signed_at(told):
         return True
     subject = f"process {beat.instance[:32]}"
     if any((one.reason, one.subject) == (HoldReason.LOST_JOURNAL, subject) for one in journal.hold_history()):

@@ -237,9 +237,13 @@ class Journal(Holds, CompleteSets):
         return str(row[0]) if row else None
 
     def last_signature_at(self) -> int | None:
-        """When the newest entry was noted, in seconds since the epoch."""
+        """When the newest entry was noted, in seconds since the epoch, by the clock of that time."""
         row = self._db.read_one("SELECT at FROM signatures ORDER BY id DESC LIMIT 1")
         return int(row[0]) if row else None
+
+    def signed_at(self, second: int) -> bool:
+        """Whether an entry was noted in this second since the epoch. Reads the whole table."""
+        return self._db.read_one("SELECT 1 FROM signatures WHERE at = ?", (second,)) is not None
 
     def export(self) -> dict[str, Any]:
         """Everything as JSON values: for operators and for comparing journals. Heights and amounts as decimal strings."""

@@ -301,9 +301,9 @@ def test_a_list_of_runs_that_is_none_is_ignored(tmp_path: Path) -> None:
 # --- an old copy of the journal --------------------------------------------------------------------------------------
 
 
-def sign_something(world: World) -> int:
+def sign_something(world: World, event: str = "event") -> int:
     """Journal one signature; its second."""
-    world.journal.sign_batch([JournalEntry("event", "mint", 0, b"\1" * 32, None, "pocket", 5, "mint")])
+    world.journal.sign_batch([JournalEntry(event, "mint", 0, b"\1" * 32, None, "pocket", 5, "mint")])
     last = world.journal.last_signature_at()
     assert last is not None
     return last
@@ -354,6 +354,27 @@ async def test_what_says_nothing_of_this_journal_stops_nobody(world: World, said
 @pytest.mark.parametrize("later", [0, -1, -(10**6)])
 async def test_a_signature_that_the_journal_may_know_stops_nobody(world: World, later: int) -> None:
     assert await told(world, last_signature_at=second(sign_something(world) + later)) == []
+
+
+@pytest.fixture
+def set_forward(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """The host's clock was an hour ahead for one signature, and is right again for the next: their seconds."""
+    really = world.journal._now
+    monkeypatch.setattr(world.journal, "_now", lambda: really() + 3600)
+    ahead = sign_something(world)
+    monkeypatch.setattr(world.journal, "_now", really)
+    return ahead, sign_something(world, "another")
+
+
+async def test_a_clock_that_was_set_forward_for_a_while_makes_no_old_copy(world: World, set_forward: tuple[int, int]) -> None:
+    ahead, right = set_forward
+    assert right < ahead
+    assert await told(world, last_signature_at=second(ahead)) == []
+
+
+async def test_an_old_copy_is_found_out_though_the_clock_was_set_forward_once(world: World, set_forward: tuple[int, int]) -> None:
+    _, right = set_forward
+    assert await told(world, last_signature_at=second(right + 60)) == ["lost_journal"]
 
 
 async def test_a_journal_made_after_the_signature_is_no_old_copy(world: World) -> None:
