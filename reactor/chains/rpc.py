@@ -26,6 +26,8 @@ __all__ = ["Doubt", "Endpoint", "Endpoints", "Retries"]
 
 T = TypeVar("T")
 
+VERIFY_AGAIN = 10.0
+"""Seconds for which an endpoint's check holds: it may be led to another chain without ever failing."""
 _CLOSED_LIMIT = 10.0
 """Seconds for which an endpoint that did not say for how long is left alone at most: it may be the only one."""
 
@@ -75,6 +77,7 @@ class Endpoint:
     probed: float = 0.0
     tried: bool = False
     verified: bool = False
+    verified_at: float = 0.0
     doubts: dict[str, Doubt] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
@@ -83,8 +86,9 @@ class Endpoints:
     """The endpoints in the order of preference; `run` carries an operation out on the first that can.
 
     `labels`: what may be shown of each, by default scheme, host and port. `verify`, if given, is called before an endpoint's
-    first use and after each of its failures (wrong-chain check). `rate`: calls per second to each endpoint; None: see `rate_for`.
-    `calls` counts by method (the protocol client calls `count`), `failures` by (label, error class).
+    first use, after each of its failures and again after `VERIFY_AGAIN` seconds (wrong-chain check). `rate`: calls per second to
+    each endpoint; None: see `rate_for`. `calls` counts by method (the protocol client calls `count`), `failures` by (label, error
+    class).
     """
 
     def __init__(
@@ -219,11 +223,11 @@ class Endpoints:
         if endpoint.trouble is not None and not self._may_probe(endpoint):
             raise endpoint.trouble.with_traceback(None)
         try:
-            if self._verify is not None and not endpoint.verified:
+            if self._verify is not None and not self._is_verified(endpoint):
                 async with endpoint.lock:
-                    if not endpoint.verified:
+                    if not self._is_verified(endpoint):
                         await self._verify(endpoint)
-                        endpoint.verified = True
+                        endpoint.verified, endpoint.verified_at = True, self.now()
             result = await operation(endpoint)
         except _SparedError as spared:
             raise spared.trouble.with_traceback(None) from None
@@ -236,6 +240,9 @@ class Endpoints:
         endpoint.down_until = endpoint.closed_until = 0.0
         endpoint.trouble = None
         return result
+
+    def _is_verified(self, endpoint: Endpoint) -> bool:
+        return endpoint.verified and self.now() - endpoint.verified_at < VERIFY_AGAIN
 
     def _note(self, endpoint: Endpoint, error: RpcProblem) -> None:
         if not error.asked:

@@ -11,7 +11,7 @@ import pytest
 from reactor.chains.agreement import Question, agree, at_least, checked_agreement
 from reactor.chains.errors import ChainError, NotAgreed, NotFound, RpcUnavailable, WrongChain, retry_after_seconds
 from reactor.chains.limits import DEFAULT_RATE, Rate, rate_for
-from reactor.chains.rpc import Endpoint, Endpoints, Retries
+from reactor.chains.rpc import VERIFY_AGAIN, Endpoint, Endpoints, Retries
 from reactor.chains.survey import DOUBT_SECONDS, survey
 
 pytestmark = pytest.mark.unit
@@ -57,6 +57,37 @@ def pool_of(clock: Clock, names: str = "abc", retries: Retries = ONCE, rate: flo
 
 def question(**options: object) -> Question[object]:
     return Question("the answer", "test", same=str, **options)  # type: ignore[arg-type]
+
+
+# --- the right chain -----------------------------------------------------------------------------------------------
+
+
+async def test_an_endpoint_that_turns_to_another_chain_without_a_failure_is_found_and_stands_back() -> None:
+    """A balancer may send to another backend at any time: nothing fails then, and every answer is of the wrong chain."""
+    clock, served, nodes = Clock(), Nodes(a=None, b=None), Nodes(a="answer", b="answer")
+
+    async def verify(endpoint: Endpoint) -> None:
+        await served(endpoint)
+
+    pool = Endpoints(["http://a", "http://b"], retries=ONCE, verify=verify, rate=10**6, clock=clock, sleep=clock.sleep)
+    for _ in range(100):
+        assert await pool.run(nodes) == "answer"
+    assert served.asked == ["a"], "asked once, not before each call"
+    served.says["a"] = WrongChain
+    clock.now += VERIFY_AGAIN - 1
+    await pool.run(nodes)
+    assert nodes.asked == ["a"] * 101
+    clock.now += 2
+    await pool.run(nodes)
+    assert nodes.asked[101:] == ["b"]
+    assert any("a" in problem for problem in pool.problems())
+    served.says["a"] = None
+    clock.now += 60
+    await pool.run(nodes)
+    await asyncio.sleep(0.01)
+    assert set(nodes.asked[102:]) == {"a", "b"}, "b answers, and a is tried beside it"
+    await pool.run(nodes)
+    assert nodes.asked[-1] == "a"
 
 
 # --- no storm ------------------------------------------------------------------------------------------------------
