@@ -119,17 +119,14 @@ class OplogWatch:
         yet). Raises a `PyMongoError`.
         """
         times = await oplog_times(self._store)
-        found = (
-            ()
-            if times is None
-            else tuple(judge(times, self._still_since(read_until, times), safe_until, rolls=self._rolls(times)))
-        )
+        if times is None:
+            self.window, self.problems = None, ()
+            return
+        found = tuple(judge(times, self._still_since(read_until, times), safe_until, rolls=self._rolls(times)))
         if len(found) > len(self.problems):
             logger.error("change stream: {}", "; ".join(found))
-        if times is not None:
-            self._tell_short(times)
-        self.window = None if times is None else times.seconds
-        self.problems = found
+        self._tell_short(times)
+        self.window, self.problems = times.seconds, found
 
     def _still_since(self, read_until: int | None, times: OplogTimes) -> int | None:
         """Cluster time at which the stream was last seen to move: who comes back after an hour is behind, and no fault is it."""
