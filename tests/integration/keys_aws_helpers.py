@@ -1,11 +1,14 @@
 """What tests of keys at AWS share: credentials that are none, and boto3 without its pauses and without its slow start."""
 
 import functools
+from collections.abc import AsyncIterator
 
 import botocore.session
 import pytest
 from botocore.retries.adaptive import ClientRateLimiter
 from botocore.retries.standard import ExponentialBackoff
+
+from infra.localnet.kms import KmsStub
 
 _loader = functools.cache(botocore.session.create_loader)
 
@@ -27,3 +30,10 @@ def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(botocore.session, "create_loader", _loader)
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda self, context: 0.0)
     monkeypatch.setattr(ClientRateLimiter, "on_sending_request", lambda self, request, **_: None)
+
+
+@pytest.fixture
+async def kms_stub() -> AsyncIterator[KmsStub]:
+    """The strict local key service, with no key in it."""
+    async with KmsStub() as stub:
+        yield stub

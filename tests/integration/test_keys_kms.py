@@ -12,10 +12,9 @@ from botocore.exceptions import ClientError
 from coincurve import PrivateKey
 from eth_account import Account
 
-from infra.localnet.kms import KmsStub
 from reactor.keys import KeyProblem, aws, open_signer, probe
 from reactor.keys.curves import SECP256K1_ORDER, ethereum_address
-from tests.integration.keys_aws_helpers import hasten, isolate
+from tests.integration.keys_aws_helpers import hasten, isolate, kms_stub
 
 pytestmark = pytest.mark.integration
 
@@ -31,18 +30,13 @@ SIGNED = [
     if "private_key" in key and slot["valid"]
 ]
 ED25519 = "ECC_NIST_EDWARDS25519"
+kms = kms_stub
 
 
 @pytest.fixture(autouse=True)
 def _quick_and_alone(monkeypatch):
     isolate(monkeypatch)
     hasten(monkeypatch)
-
-
-@pytest.fixture
-async def kms():
-    async with KmsStub() as stub:
-        yield stub
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from eth_account import Account
 
-from infra.localnet.kms import KmsStub
 from reactor.keys import KeyProblem, open_signer
 from reactor.keys.curves import SECP256K1_ORDER
-from tests.integration.keys_aws_helpers import hasten, isolate
+from tests.integration.keys_aws_helpers import hasten, isolate, kms_stub
 
 pytestmark = pytest.mark.integration
 
@@ -30,18 +29,13 @@ RECOVERED = {
     (2, 1, 2): "038ecdd21914265094ae6060253c048f91adf5c98f8bae3bb2fc134d28a577ffe6",
     (2, 1, 3): "02adf36b21447c432bf148ab92f0859206c4a4a6ce13318552edc6fc96c3120168",
 }
+kms = kms_stub
 
 
 @pytest.fixture(autouse=True)
 def _quick_and_alone(monkeypatch):
     isolate(monkeypatch)
     hasten(monkeypatch)
-
-
-@pytest.fixture
-async def kms():
-    async with KmsStub() as stub:
-        yield stub
 
 
 @pytest.fixture

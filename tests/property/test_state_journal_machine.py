@@ -8,26 +8,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from reactor.documents.bridge import Bridge, Schedule
 from reactor.state.holds import SIGNING
 from reactor.state.journal import Journal, JournalEntry
 from reactor.state.verdicts import Allowed, Refusal, Refused, Verdict
+from tests.unit.journal_helpers import BRIDGE
 
 pytestmark = pytest.mark.property
 
-BRIDGE = Bridge(
-    pocket_chain_id="testnet",
-    vault="aa" * 20,
-    pocket_keys=("11" * 32,),
-    pocket_start=10,
-    deposit_fee=Schedule(((0, 10_000),)),
-    maximum=Schedule(((0, 10**12),)),
-    ethereum_chain_id=31337,
-    wpokt="0x" + "bb" * 20,
-    mint_controller="0x" + "cc" * 20,
-    ethereum_start=100,
-    burn_fee=Schedule(((0, 10_000),)),
-)
 EVENTS = ["e1", "e2", "e3"]
 RECIPIENTS = ["alice", "bob"]
 SCOPES = [SIGNING, "direction:mint", "direction:payout", "event:e1", "recipient:bob"]

@@ -8,29 +8,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from reactor.documents.bridge import Bridge, Schedule
 from reactor.documents.events import BlockRef, Deposit
 from reactor.state.ledger import Ledger
 from reactor.state.problems import FinalityViolated, StateProblem
 from reactor.state.rows import EventKind
+from tests.unit.journal_helpers import BRIDGE
 
 pytestmark = pytest.mark.property
 
-START = 10
+START = BRIDGE.pocket_start
 RECIPIENTS = ["0x" + "a1" * 20, "0x" + "b0" * 20, None]
-BRIDGE = Bridge(
-    pocket_chain_id="testnet",
-    vault="aa" * 20,
-    pocket_keys=("11" * 32,),
-    pocket_start=START,
-    deposit_fee=Schedule(((0, 10_000),)),
-    maximum=Schedule(((0, 10**12),)),
-    ethereum_chain_id=31337,
-    wpokt="0x" + "bb" * 20,
-    mint_controller="0x" + "cc" * 20,
-    ethereum_start=100,
-    burn_fee=Schedule(((0, 10_000),)),
-)
 Transactions = list[tuple[int, str | None]]
 NEW = st.lists(st.sampled_from(RECIPIENTS), max_size=3)
 

@@ -1,4 +1,4 @@
-"""A bridge, its signing journal and what is asked of it. The journal itself is a fixture in `conftest.py`."""
+"""A bridge for journals and ledgers, and what is asked of a signing journal. The journal itself is a fixture in `conftest.py`."""
 
 from reactor.documents.bridge import Bridge, Schedule
 from reactor.documents.keys import burn_key, deposit_key, nonce_slot

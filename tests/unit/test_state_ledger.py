@@ -5,29 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from reactor.documents.bridge import Bridge, Schedule
+from reactor.documents.bridge import Schedule
 from reactor.documents.events import BlockRef, Burn, Deposit, Minted, Returned
 from reactor.documents.keys import event_key
 from reactor.state.ledger import Ledger
 from reactor.state.problems import FinalityViolated, StateProblem
 from reactor.state.rows import EventKind, decode, encode
+from tests.unit.journal_helpers import ALICE, BRIDGE
 
 pytestmark = pytest.mark.unit
 
-BRIDGE = Bridge(
-    pocket_chain_id="testnet",
-    vault="aa" * 20,
-    pocket_keys=("11" * 32, "22" * 32),
-    pocket_start=10,
-    deposit_fee=Schedule(((0, 10_000),)),
-    maximum=Schedule(((0, 10**12),)),
-    ethereum_chain_id=31337,
-    wpokt="0x" + "bb" * 20,
-    mint_controller="0x" + "cc" * 20,
-    ethereum_start=100,
-    burn_fee=Schedule(((0, 10_000),)),
-)
-ALICE = "0x" + "a1" * 20
 BOB = "0x" + "b0" * 20
 HUGE = 2**255 + 1
 
