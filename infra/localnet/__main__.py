@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from loguru import logger
 
+from reactor.engine.tasks import wait_for_any
+
 if TYPE_CHECKING:
     from infra.localnet.network import Localnet
     from infra.localnet.screen import Screen
@@ -186,8 +188,7 @@ async def _up(validators: int, threshold: int, mongo_nodes: int, block_time: flo
         guide(net, screen.console, DEFAULT_DIRECTORY)
         while not stop.is_set():
             net.check_processes()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), 1.0)
+            await wait_for_any(stop, seconds=1.0)
         screen.say("stopping")
     return 0
 

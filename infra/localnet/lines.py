@@ -72,7 +72,7 @@ class Line:
             back.close()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # one side is gone: the other one is closed with it
             while data := await reader.read(_CHUNK):
                 await self._whole.wait()
                 writer.write(data)

@@ -116,7 +116,7 @@ class PocketNode:
         if runner is not None:
             await runner.cleanup()
         if timer is not None:
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError):  # cancelled above; what else ended it is raised
                 await timer
 
     async def close(self) -> None:
