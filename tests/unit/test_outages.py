@@ -1,0 +1,186 @@
+"""Outages: one line when something begins to fail, summaries at growing intervals, one line when it works again."""
+
+from collections.abc import Iterator
+
+import pytest
+from loguru import logger
+from pymongo.errors import AutoReconnect, PyMongoError
+
+from reactor.outages import SUMMARIES, Outages, duration
+
+pytestmark = pytest.mark.unit
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def mongo(error: BaseException) -> str | None:
+    return "MongoDB" if isinstance(error, PyMongoError) else None
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def outages(clock: Clock) -> Outages:
+    return Outages(clock, subject_of=mongo)
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    written: list[str] = []
+    sink = logger.add(lambda message: written.append(str(message).strip()), format="{level} {name} {message}")
+    yield written
+    logger.remove(sink)
+
+
+def test_an_outage_is_a_line_summaries_and_a_line(outages: Outages, clock: Clock, lines: list[str]) -> None:
+    for _ in range(601):
+        outages.failed("heads of ethereum", ConnectionRefusedError(111, "Connect call failed"))
+        clock.now += 1.0
+    outages.worked("heads of ethereum")
+    name = __name__
+    assert lines == [
+        f"WARNING {name} heads of ethereum fails: connection refused",
+        f"WARNING {name} heads of ethereum has been failing for 1 min, 61 failures, the last time: connection refused",
+        f"WARNING {name} heads of ethereum has been failing for 5 min, 301 failures, the last time: connection refused",
+        f"INFO {name} heads of ethereum works again after 10 min 1 s, 601 failures",
+    ]
+    assert outages.away() == {}
+
+
+def test_what_works_writes_nothing(outages: Outages, lines: list[str]) -> None:
+    outages.worked("heartbeat")
+    outages.look()
+    assert lines == []
+
+
+def test_summaries_are_rare_however_long_it_lasts(outages: Outages, clock: Clock, lines: list[str]) -> None:
+    for _ in range(7 * 24 * 60):
+        outages.failed("books", "no answer")
+        clock.now += 60.0
+    assert len(lines) <= 1 + len(SUMMARIES) + 7 * 6, "one in four hours, after the first hour"
+
+
+def test_a_summary_names_the_last_cause_and_comes_without_a_failure_too(outages: Outages, clock: Clock, lines: list[str]) -> None:
+    outages.failed("books", "no answer")
+    outages.failed("books", "no route")
+    clock.now += 61
+    outages.look()
+    outages.look()
+    assert [line for line in lines if "has been failing" in line] == [
+        f"WARNING {__name__} books has been failing for 1 min 1 s, 2 failures, the last time: no route"
+    ]
+
+
+def test_many_who_miss_the_same_are_one_outage_that_ends_with_the_last_of_them(
+    outages: Outages, clock: Clock, lines: list[str]
+) -> None:
+    assert outages.failed("change stream", AutoReconnect("127.0.0.1:1: closed"))
+    assert not outages.failed("heartbeat", AutoReconnect("127.0.0.1:1: closed"))
+    for number in range(500):
+        assert not outages.failed(f"mint {number}", AutoReconnect("x"), lasting=False, group="mint documents")
+    clock.now += 5
+    outages.worked("change stream")
+    assert len(lines) == 1, "the heartbeat still fails"
+    assert outages.away() == {"MongoDB": "the connection to MongoDB broke: x"}
+    outages.worked("heartbeat")
+    assert lines[1:] == [f"INFO {__name__} MongoDB works again after 5 s, 502 failures"]
+    for number in range(500):
+        outages.worked(f"mint {number}")
+    assert len(lines) == 2
+
+
+def test_a_single_document_is_waited_for_only_where_nobody_else_misses_it(outages: Outages, lines: list[str]) -> None:
+    outages.failed("mint 1", AutoReconnect("x"), lasting=False)
+    outages.worked("mint 2")
+    assert outages.away()
+    outages.worked("mint 1")
+    assert not outages.away()
+    outages.failed("mint 1", AutoReconnect("x"), lasting=False)
+    outages.failed("heartbeat", AutoReconnect("x"))
+    outages.worked("heartbeat")
+    assert not outages.away(), "a document may be backed off for a minute"
+
+
+def test_who_fails_of_something_else_now_does_not_keep_the_first_outage_open(outages: Outages, lines: list[str]) -> None:
+    outages.failed("books", AutoReconnect("x"))
+    outages.failed("books", "no route", subject="Pocket")
+    assert list(outages.away()) == ["Pocket"]
+    assert [line.rsplit(":", 1)[0] for line in lines[1:]] == [
+        f"INFO {__name__} MongoDB works again after 0 s, 1 failure",
+        f"WARNING {__name__} Pocket fails (books)",
+    ]
+
+
+def test_a_timeout_while_something_is_away_is_its_consequence(outages: Outages, lines: list[str]) -> None:
+    outages.failed("change stream", AutoReconnect("x"))
+    assert not outages.failed("heartbeat", TimeoutError())
+    assert not outages.failed("mint 1", TimeoutError("the handling took longer than 30 s"), lasting=False)
+    outages.worked("change stream")
+    outages.worked("heartbeat")
+    assert outages.failed("heartbeat", TimeoutError()), "by itself it is one of its own"
+    assert lines[-1].endswith("heartbeat fails: no answer in time")
+
+
+def test_what_flaps_is_told_less_and_less(outages: Outages, clock: Clock, lines: list[str]) -> None:
+    for _ in range(3600):
+        outages.failed("http://node", "HTTP 503")
+        outages.worked("http://node")
+        clock.now += 1.0
+    assert len(lines) <= 10, lines
+    assert outages._open, "it comes and goes"
+    clock.now += 600
+    outages.look()
+    assert not outages._open
+    assert "works again" in lines[-1]
+
+
+def test_what_is_well_for_long_is_told_at_once_when_it_fails_again(outages: Outages, clock: Clock, lines: list[str]) -> None:
+    for _ in range(3):
+        outages.failed("http://node", "HTTP 503")
+        outages.worked("http://node")
+        clock.now += 3600
+    assert len(lines) == 6
+
+
+def test_of_many_documents_that_fail_each_by_itself_some_are_told(outages: Outages, lines: list[str]) -> None:
+    for number in range(5000):
+        outages.failed(f"burn {number}", KeyError("x"), lasting=False, group="burn documents")
+    assert len(lines) == 21
+    assert lines[-1] == f"WARNING {__name__} more burn documents fails (burn 20): KeyError: 'x'"
+    for number in range(5000):
+        outages.worked(f"burn {number}")
+    assert not outages.away()
+
+
+def test_memory_does_not_grow_with_what_ever_failed(outages: Outages, clock: Clock) -> None:
+    for number in range(5000):
+        outages.failed(f"mint {number}", "x", lasting=False)
+        outages.worked(f"mint {number}")
+    assert len(outages._over) <= 1000
+    assert not outages._reported
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.4, "0 s"),
+        (59.6, "1 min"),
+        (185, "3 min 5 s"),
+        (3600, "1 h"),
+        (3605, "1 h"),
+        (90061, "1 d 1 h"),
+        (-5, "0 s"),
+    ],
+)
+def test_a_duration_is_written_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,80 @@
+"""What people read of an exception."""
+
+import asyncio
+
+import pytest
+from pymongo.errors import (
+    AutoReconnect,
+    ConfigurationError,
+    NetworkTimeout,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+)
+
+from reactor.sentences import SENTENCE_LIMIT, sentence
+
+pytestmark = pytest.mark.unit
+
+
+class NothingToSayError(Exception):
+    pass
+
+
+class KnownProblem(Exception):  # noqa: N818 - as the program's own
+    pass
+
+
+class WithWordsError(ValueError):
+    pass
+
+
+TOPOLOGY = (
+    "127.0.0.1:27017: [Errno 111] Connection refused (configured timeouts: socketTimeoutMS: 10.0ms), Timeout: 2.5s, "
+    "Topology Description: <TopologyDescription id: 1, servers: [<ServerDescription ('127.0.0.1', 27017)>]>"
+)
+
+CASES: list[tuple[BaseException, str]] = [
+    (TimeoutError(), "no answer in time"),
+    (TimeoutError("the handling took longer than 30 s"), "the handling took longer than 30 s"),
+    (ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)"), "connection refused"),
+    (ConnectionResetError(), "the connection was reset by the other side"),
+    (OSError(28, "No space left on device", "/state/ledger.sqlite"), "/state/ledger.sqlite: No space left on device"),
+    (OSError(), "the operating system refused"),
+    (asyncio.CancelledError(), "it was cancelled"),
+    (KnownProblem("the node\nis away"), "the node is away"),
+    (KnownProblem(), "known problem"),
+    (NothingToSayError(), "nothing to say"),
+    (WithWordsError("expected a number"), "expected a number"),
+    (ValueError("expected a number"), "ValueError: expected a number"),
+    (KeyError("x"), "KeyError: 'x'"),
+    (AssertionError(), "AssertionError"),
+    (
+        ServerSelectionTimeoutError(TOPOLOGY),
+        "no server of the replica set can be used: 127.0.0.1:27017: [Errno 111] Connection refused",
+    ),
+    (NetworkTimeout("10.0.0.1:1: timed out"), "MongoDB did not answer in time: 10.0.0.1:1: timed out"),
+    (AutoReconnect("connection closed"), "the connection to MongoDB broke: connection closed"),
+    (AutoReconnect(), "the connection to MongoDB broke"),
+    (OperationFailure("not authorized, full error: {'ok': 0}", 13), "MongoDB refused (code 13): not authorized"),
+    (ConfigurationError("bad"), "MongoDB: bad"),
+    (PyMongoError(), "MongoDB"),
+    (ExceptionGroup("several", [TimeoutError(), KnownProblem("a"), TimeoutError()]), "no answer in time; a"),
+]
+
+
+@pytest.mark.parametrize(("error", "text"), CASES, ids=[type(error).__name__ for error, _ in CASES])
+def test_an_error_is_a_sentence(error: BaseException, text: str) -> None:
+    assert sentence(error) == text
+
+
+@pytest.mark.parametrize("error", [error for error, _ in CASES], ids=repr)
+def test_no_sentence_is_empty_or_looks_like_a_program(error: BaseException) -> None:
+    text = sentence(error)
+    assert text.strip()
+    assert "\n" not in text
+    assert repr(error) not in text
+
+
+def test_a_sentence_has_an_end() -> None:
+    assert len(sentence(KnownProblem("x" * 10_000))) == SENTENCE_LIMIT
