@@ -265,11 +265,11 @@ class RequestHandler(ABC, Generic[D, F]):
                 return await self.submit(handling, decision)
 
     def _shown(self, handling: Handling[D, F], decision: Move) -> dict[str, Any]:
-        """What the eye sees of a move: nothing waits any more, and the confirmations are those that were enough."""
+        """What the eye sees of a move: the confirmations are those that were enough."""
         if handling.status != Status.PENDING or decision.to is not Status.CONFIRMED:
-            return {"waiting": None}
+            return {}
         origin = handling.plan.origin
-        return {"waiting": None, "confirmations": str(max(0, self.context.heads.height(origin.chain) - origin.height))}
+        return {"confirmations": str(max(0, self.context.heads.height(origin.chain) - origin.height))}
 
     def _fail(self, handling: Handling[D, F], decision: Move) -> Update:
         return updates.fail(

@@ -132,5 +132,13 @@ def history(status: str, by: str, reason: str, now: datetime, *, begin: bool = F
     return {"$slice": [{"$concatArrays": [array("history"), entry]}, -HISTORY_LIMIT]}
 
 
+def moved(status: str, by: str, reason: str, now: datetime) -> Expression:
+    """What each write of a status sets: the status, its history entry, and that nothing is waited for any more.
+
+    What a document waits for belongs to the status it stands in: left behind it would be read as the reason of the next one.
+    """
+    return {"status": literal(str(status)), "history": history(status, by, reason, now), "waiting": literal(None)}
+
+
 def literals(sets: Mapping[str, Any]) -> Expression:
     return {name: literal(value) for name, value in sets.items()}

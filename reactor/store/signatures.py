@@ -20,10 +20,10 @@ from reactor.store.expressions import (
     distinct,
     entries_are,
     guarded,
-    history,
     in_order,
     literal,
     literals,
+    moved,
     without_pairs,
     without_signer,
 )
@@ -103,8 +103,7 @@ def mark_signed(
     change = {
         **_entries(),
         **literals(sets),
-        "status": literal(Status.SIGNED.value),
-        "history": history(Status.SIGNED, by, reason, now),
+        **moved(Status.SIGNED, by, reason, now),
         "updated_at": literal(now),
         _PAIRS: "$$REMOVE",
     }
@@ -138,8 +137,7 @@ def complete_payout(
         "signatures": literal([signature for _, signature in pairs]),
         "return_tx": literal(return_tx),
         "return_tx_hash": literal(return_tx_hash),
-        "status": literal(Status.SIGNED.value),
-        "history": history(Status.SIGNED, by, reason, now),
+        **moved(Status.SIGNED, by, reason, now),
         "updated_at": literal(now),
     }
     query = guarded([frm], entries_are(signers, signatures), fields=guard)
@@ -163,11 +161,7 @@ def _entries() -> Expression:
 
 
 def _when_flipped(by: str, reason: str, now: datetime, sets: Mapping[str, Any]) -> Expression:
-    changes = {
-        **literals(sets),
-        "status": literal(Status.SIGNED.value),
-        "history": history(Status.SIGNED, by, reason, now),
-    }
+    changes = {**literals(sets), **moved(Status.SIGNED, by, reason, now)}
     return {name: {"$cond": [f"${_FLIP}", value, f"${name}"]} for name, value in changes.items()}
 
 

@@ -24,6 +24,7 @@ from reactor.store.expressions import (
     is_exactly,
     literal,
     literals,
+    moved,
 )
 
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -77,7 +78,7 @@ def advance(
     sets: Mapping[str, Any] = NOTHING,
 ) -> Update:
     """From status `frm` to `to`, forward or back, with `sets` in the same write. `guard`: further fields as they were read."""
-    change = {**literals(sets), "status": literal(to.value), "history": history(to, by, reason, now), "updated_at": literal(now)}
+    change = {**literals(sets), **moved(to, by, reason, now), "updated_at": literal(now)}
     return Update("advance", collection, doc_id, guarded([frm], fields=guard), ({"$set": change},))
 
 
@@ -106,7 +107,7 @@ def repair(
     named = stands if isinstance(stands, str) else ""
     # A history that is itself repaired begins anew: what was appended to one that nobody can read would stay unreadable.
     past = history(named, by, reason, now, begin="history" in fields)
-    change = {**literals(wanted), "history": past, "updated_at": literal(now)}
+    change = {**literals(wanted), "history": past, "waiting": literal(None), "updated_at": literal(now)}
     return Update("repair", collection, doc_id, {"$and": conditions}, ({"$set": change},))
 
 
@@ -191,11 +192,7 @@ def fail(
         raise ValueError("objections: none given; nobody fails a document alone")
     standing = {"$map": {"input": array("objections"), "as": "one", "in": ["$$one.signer", "$$one.signature"]}}
     quorum = {"$setIsSubset": [literal([list(pair) for pair in objections]), standing]}
-    change = {
-        "status": literal(Status.FAILED.value),
-        "history": history(Status.FAILED, by, reason, now),
-        "updated_at": literal(now),
-    }
+    change = {**moved(Status.FAILED, by, reason, now), "updated_at": literal(now)}
     conditions = (quorum, entries_are(signers, signatures))
     return Update("fail", collection, doc_id, guarded([frm], *conditions, fields=guard), ({"$set": change},))
 

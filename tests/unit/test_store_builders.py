@@ -112,6 +112,17 @@ def test_every_write_is_guarded_and_dates_the_document(update: Update) -> None:
             assert "{'status': " in str(update.guard) or "'$status'" in str(update.guard)
 
 
+@pytest.mark.parametrize(
+    "update", [one for one in builders() if one.kind not in {"waiting", "object", "replace"}], ids=lambda u: u.kind
+)
+def test_every_write_of_a_status_takes_away_what_the_one_before_waited_for(update: Update) -> None:
+    """Of the other three: `waiting` writes it, an objection leaves the status, and what replaces a document has none."""
+    sets = update.pipeline[-1]["$set"]
+    assert "history" in sets
+    cleared = sets["waiting"]
+    assert cleared == {"$literal": None} or cleared["$cond"][1] == {"$literal": None}
+
+
 def test_the_search_for_texts_finds_one() -> None:
     assert list(outside_literals({"$eq": ["$a", {"$literal": EVIL}, EVIL]})) == ["$a", EVIL]
 
