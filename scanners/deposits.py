@@ -8,20 +8,21 @@ from reactor.documents.events import BlockRef, Deposit
 def deposit_of(bridge: Bridge, tx: PocketTx, block: BlockRef) -> Deposit | None:
     """The deposit, or None where it is none: a transaction that the vault itself sent, or one of another kind than a send.
 
-    A send that does not decode is kept, with what the node says of its sender: money may have arrived with it.
+    One that does not decode is kept without a sender: money may have arrived with it.
+
+    SECURITY: all of it comes out of the raw bytes. What the node says of sender, recipient and kind decides nothing.
     """
-    sender = tx.from_address or tx.signer
-    if sender == bridge.vault:
+    if tx.from_address == bridge.vault:
         return None
     if tx.decoded and not tx.is_send:
         return None
-    arrived = tx.decoded and tx.to_address == bridge.vault and tx.recipient == bridge.vault and tx.message_type == "send"
+    arrived = tx.decoded and tx.to_address == bridge.vault
     memo = parse_memo(tx.memo, str(bridge.ethereum_chain_id))
     return Deposit(
         tx_hash=tx.hash,
         index=tx.index,
         block=block,
-        sender=sender,
+        sender=tx.from_address,
         amount=tx.amount,
         code=tx.code,
         is_send=arrived,

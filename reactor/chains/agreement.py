@@ -48,8 +48,12 @@ def checked_agreement(agreement: int, endpoints: int) -> int:
     return agreement
 
 
-async def agree(pool: Endpoints, needed: int, question: Question[T], operation: Callable[[Endpoint], Awaitable[T]]) -> T:
+async def agree(
+    pool: Endpoints, needed: int, question: Question[T], operation: Callable[[Endpoint], Awaitable[T]], *, last: str = ""
+) -> T:
     """The result that `needed` distinct endpoints give; with 1, that of the first endpoint that answers.
+
+    `last`: the name of the endpoint that is asked after all the others.
 
     SECURITY: endpoints are distinct by their place in the list; that two of them are not one provider is the operator's care.
 
@@ -58,20 +62,20 @@ async def agree(pool: Endpoints, needed: int, question: Question[T], operation: 
         RpcProblem: one of `question.answers` on which they agree, or of `question.soft`.
     """
     if needed <= 1:
-        return await pool.run(operation)
+        return await pool.run(operation, last=last)
 
     async def once() -> T:
-        outcomes = await _ask(pool, needed, question, operation)
+        outcomes = await _ask(pool, needed, question, operation, last)
         return _judge(pool, needed, question, outcomes)
 
     return await pool.rounds(once)
 
 
 async def _ask(
-    pool: Endpoints, needed: int, question: Question[T], operation: Callable[[Endpoint], Awaitable[T]]
+    pool: Endpoints, needed: int, question: Question[T], operation: Callable[[Endpoint], Awaitable[T]], last: str
 ) -> dict[Endpoint, T | RpcProblem]:
     outcomes: dict[Endpoint, T | RpcProblem] = {}
-    waiting = pool.order()
+    waiting = pool.order(last)
     pool.try_again(waiting[:needed], operation)
     while waiting:
         missing = needed - max((len(group) for group in _groups(question, outcomes).values()), default=0)

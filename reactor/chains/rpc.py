@@ -128,9 +128,12 @@ class Endpoints:
         """Note one call of `method` that goes out."""
         self.calls[method] += 1
 
-    def order(self) -> list[Endpoint]:
-        """Usable endpoints in the configured order, then those to be tried again, then those that stand back, first due first."""
-        return sorted(self.all, key=lambda one: (self._due(one), one.trouble is not None, one.index))
+    def order(self, last: str = "") -> list[Endpoint]:
+        """Usable endpoints in the configured order, then those to be tried again, then those that stand back, first due first.
+
+        `last`: the name of one that comes after all the others, however they fare.
+        """
+        return sorted(self.all, key=lambda one: (one.name == last, self._due(one), one.trouble is not None, one.index))
 
     def _due(self, endpoint: Endpoint) -> float:
         """Until when it stands back; 0 if it does not."""
@@ -139,8 +142,8 @@ class Endpoints:
 
     # Asking
 
-    async def run(self, operation: Callable[[Endpoint], Awaitable[T]]) -> T:
-        """Carry `operation` out on one endpoint, falling back to the others.
+    async def run(self, operation: Callable[[Endpoint], Awaitable[T]], *, last: str = "") -> T:
+        """Carry `operation` out on one endpoint, falling back to the others; to the one named `last` only after them.
 
         An endpoint that gives no usable answer stands last for a while. One that answers "not found" or refuses keeps
         its place, but the others are asked too, since it may lag or be pruned; if none knows better, its answer stands.
@@ -149,7 +152,7 @@ class Endpoints:
             NotFound, RpcRefused: at least one endpoint answered so, and none better.
             RpcUnavailable, MalformedAnswer, WrongChain: of the preferred endpoint, after all rounds.
         """
-        return await self.rounds(lambda: self._first(operation))
+        return await self.rounds(lambda: self._first(operation, last))
 
     async def rounds(self, work: Callable[[], Awaitable[T]]) -> T:
         """`work` again while its error says that another round may help: bounded, with jitter (stamina)."""
@@ -172,9 +175,9 @@ class Endpoints:
                 return await work()
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _first(self, operation: Callable[[Endpoint], Awaitable[T]]) -> T:
+    async def _first(self, operation: Callable[[Endpoint], Awaitable[T]], last: str) -> T:
         errors: list[RpcProblem] = []
-        order = self.order()
+        order = self.order(last)
         self.try_again(order[:1], operation)
         for endpoint in order:
             try:

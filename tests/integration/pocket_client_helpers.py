@@ -99,7 +99,7 @@ class Node:
         height = body.get("height") or self.height
         if height > self.height:
             return refuse(f"height {height} must be less than or equal to the current blockchain height {self.height}")
-        raws = [entry.raw for entry in self.entries if entry.height == height]
+        raws = [entry.raw for entry in sorted(self.entries, key=lambda one: one.index) if entry.height == height]
         raws += self.unindexed if height == self.height else []
         header = {"chain_id": self.chain_id, "height": str(height), "time": "2020-03-10T00:04:35.159615123Z"}
         block_id = {"hash": f"{height:064X}", "parts": {"hash": "AB", "total": "1"}}

@@ -15,6 +15,7 @@ from reactor.chains.pocket import (
     tx_hash,
 )
 from reactor.chains.pocket.morse import history
+from reactor.chains.pocket.morse.client import MAX_BLOCKS
 
 pytestmark = pytest.mark.integration
 
@@ -161,3 +162,73 @@ async def test_windows_are_bounded(node: Node, monkeypatch: pytest.MonkeyPatch) 
         for low, high in [(0, 5), (6, 5)]:
             with pytest.raises(ValueError, match="window"):
                 await chain.window(VAULT, low, high)
+
+
+# --- the second reading -----------------------------------------------------------------------------------------------
+
+
+async def test_a_second_reading_asks_another_endpoint_where_there_is_one(node: Node) -> None:
+    """The first hides a deposit; asked apart from it, the second shows it, and alone it must answer itself."""
+    other = Node(entries=[Entry(send(1), 7, 0)])
+    async with serving(other), client_of(node, other) as chain:
+        first = await chain.window(VAULT, 1, 10)
+        assert (first.endpoint, first.received) == ("node0", ())
+        second = await chain.window(VAULT, 1, 10, apart_from=first.endpoint)
+        assert (second.endpoint, [tx.hash for tx in second.received]) == ("node1", [tx_hash(send(1))])
+        other.height = 5
+        again = await chain.window(VAULT, 1, 10, apart_from=first.endpoint)
+        assert again.endpoint == "node0", "the other has not come so far"
+    async with client_of(node) as alone:
+        assert (await alone.window(VAULT, 1, 10, apart_from="node0")).endpoint == "node0"
+
+
+async def test_read_by_block_a_window_is_what_the_list_shows(node: Node, chain: PocketChain) -> None:
+    for height in range(1, 21):
+        node.entries += [Entry(send(height), height, 0), Entry(send(100 + height, USER, USER), height, 1, USER, USER)]
+        node.entries += [Entry(send(height, VAULT, USER), height, 2, VAULT, USER), Entry(send(-height), height, 3)]
+    node.entries.append(Entry(b"\x05junk", 8, 4))
+    by_list = await chain.window(VAULT, 5, 15)
+    by_block = await chain.window(VAULT, 5, 15, by_block=True)
+    junk = tx_hash(b"\x05junk")
+    assert by_block.received == tuple(tx for tx in by_list.received if tx.hash != junk)
+    assert by_block.sent == by_list.sent
+    assert (len(by_block.received), len(by_block.sent)) == (22, 11)
+    assert (by_block.last_block, by_block.from_height, by_block.to_height) == (by_list.last_block, 5, 15)
+
+
+async def test_read_by_block_nothing_that_the_list_lacks_is_missed(node: Node, chain: PocketChain) -> None:
+    node.entries = [Entry(send(1), 7, 0), Entry(send(2, VAULT, USER), 8, 0, VAULT, USER)]
+    node.override["query/accounttxs"] = lambda body: reply({"page_count": 0, "total_txs": 0, "txs": []})
+    assert (await chain.window(VAULT, 1, 10)).received == ()
+    window = await chain.window(VAULT, 1, 10, by_block=True)
+    assert [tx.hash for tx in window.received] == [tx_hash(send(1))]
+    assert [tx.hash for tx in window.sent] == [tx_hash(send(2, VAULT, USER))]
+
+
+async def test_read_by_block_a_transaction_that_is_not_indexed_has_done_nothing(node: Node, chain: PocketChain) -> None:
+    node.unindexed = [send(1)]
+    window = await chain.window(VAULT, 100, 100, by_block=True)
+    assert (window.received, window.to_height) == ((), 100)
+
+
+async def test_read_by_block_a_window_ends_after_so_many_blocks(node: Node, chain: PocketChain) -> None:
+    window = await chain.window(VAULT, 1, 100, by_block=True)
+    assert (window.to_height, window.last_block.height) == (MAX_BLOCKS, MAX_BLOCKS)
+    assert chain.calls["query/block"] == MAX_BLOCKS + 1, "the check of the chain beside them"
+
+
+async def test_read_by_block_bytes_in_several_places_count_where_they_were_executed(node: Node, chain: PocketChain) -> None:
+    """They failed in block 5, took effect in block 7, and were refused as a duplicate later in that block and in block 9."""
+    done = Entry(send(1), 7, 0)
+    node.entries = [Entry(send(1), 5, 0), done, Entry(send(1), 7, 1), Entry(send(1), 9, 0)]
+    node.override["query/tx"] = lambda body: reply(done.shown())
+    window = await chain.window(VAULT, 1, 10, by_block=True)
+    assert [(tx.height, tx.index) for tx in window.received] == [(7, 0)]
+
+
+async def test_a_window_that_the_node_cannot_show_is_not_ready_by_block_either(node: Node, chain: PocketChain) -> None:
+    with pytest.raises(WindowNotReady) as caught:
+        await chain.window(VAULT, 90, 101, by_block=True)
+    assert caught.value.readable_to == 100
+    node.override["query/balance"] = lambda body: refuse("not executed") if body["height"] == 100 else None
+    assert (await chain.window(VAULT, 90, 100, by_block=True)).to_height == 99

@@ -16,6 +16,7 @@ from infra.localnet.pocket import (
     GatewayError,
     Genesis,
     Hang,
+    HideTransactions,
     HtmlPage,
     IndexLag,
     LoseSubmitted,
@@ -189,3 +190,18 @@ async def test_two_nodes_on_one_chain_misbehave_apart(node: PocketNode, http: ai
     assert (await ask(http, node, "query/tx", {"hash": tx_hash(raw)})).status == 200
     with pytest.raises(ValueError, match="shared chain"):
         PocketNode(Genesis(), chain=node.chain)
+
+
+async def test_a_hidden_transaction_is_missing_in_the_history_alone(node: PocketNode, http: aiohttp.ClientSession) -> None:
+    raws = [ALICE.send(BOB.address, 10, entropy=number) for number in (1, 2, 3)]
+    hashes = step_with(node, *raws)
+    lists = [{"address": ALICE.address, "received": False}, {"address": BOB.address, "received": True}]
+    with node.misbehaving(HideTransactions((hashes[1].lower(),))):
+        for body in lists:
+            assert await entropies(http, node, **body) == [1, 3]
+            assert await entropies(http, node, **body, page=2, per_page=1) == [3], "pages are cut from what is shown"
+        assert await entropies(http, node, "query/blocktxs", height=2) == [1, 2, 3]
+        assert (await ask(http, node, "query/tx", {"hash": hashes[1]})).json["height"] == 2
+        assert len((await ask(http, node, "query/block", {"height": 2})).json["block"]["data"]["txs"]) == 3
+    for body in lists:
+        assert await entropies(http, node, **body) == [1, 2, 3]

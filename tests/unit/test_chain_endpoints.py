@@ -482,3 +482,21 @@ async def test_one_endpoint_alone_is_not_asked() -> None:
     chains = Chains({"a": 1})
     await chains.look(pool_of(Clock(), "a"))
     assert chains.heads.asked == []
+
+
+async def test_the_one_that_answered_before_is_asked_only_after_the_others() -> None:
+    nodes, pool = Nodes(a="yes", b=RpcUnavailable, c="yes"), pool_of(Clock())
+    assert await pool.run(nodes, last="http://a") == "yes"
+    assert nodes.asked == ["b", "c"]
+    nodes.says["c"] = NotFound
+    assert await pool.run(nodes, last="http://a") == "yes", "where no other can answer, its answer counts"
+    assert nodes.asked[-1] == "a"
+    assert "c" in nodes.asked[2:]
+    assert await pool.run(nodes) == "yes"
+    assert nodes.asked[-1] == "a"
+
+
+async def test_agreement_too_asks_the_one_that_answered_before_last() -> None:
+    nodes, pool = Nodes(a="yes", b="yes", c="yes"), pool_of(Clock())
+    assert await agree(pool, 2, question(), nodes, last="http://a") == "yes"
+    assert sorted(nodes.asked) == ["b", "c"]

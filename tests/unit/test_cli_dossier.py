@@ -147,9 +147,8 @@ def test_a_deposit_above_the_maximum_is_refunded_with_the_maximum(settings, abov
 def outcome(settings, *, amount: int, memo: str) -> str:
     """What the own ledger makes of a deposit with this memo, as `explain` says it."""
     bridge = bridge_of(settings)
-    words = {"codespace": "", "message_type": "send", "recipient": bridge.vault, "signer": SENDER}
     sent = {"from_address": SENDER, "to_address": bridge.vault, "amount": amount, "memo": memo}
-    tx = PocketTx(f"{amount:064x}", 11, 0, b"", 0, **words, decoded=True, is_send=True, **sent)
+    tx = PocketTx(f"{amount:064x}", 11, 0, b"", 0, "", decoded=True, is_send=True, **sent)
     seen = deposit_of(bridge, tx, BlockRef(11, "ee" * 32, 1_700_000_000))
     assert seen is not None
     ledger = Ledger.open(settings.state.directory, bridge)

@@ -2,7 +2,8 @@
 
 import base64
 import json
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from reactor.chains.pocket.errors import MalformedAnswer, NotFound, PocketRpcError, RpcRefused, RpcUnavailable
 from reactor.chains.pocket.morse import answers
 from reactor.chains.pocket.morse.codec import OtherMsg, StdTx, encode_tx, tx_hash
-from reactor.chains.pocket.types import SubmitOutcome
+from reactor.chains.pocket.morse.questions import same_block, same_tx, same_window
+from reactor.chains.pocket.types import PocketTx, SubmitOutcome, Window
 
 pytestmark = pytest.mark.unit
 
@@ -202,9 +204,61 @@ def test_bytes_that_the_hash_does_not_name_are_refused() -> None:
 
 
 def test_bytes_that_do_not_decode_are_a_fact() -> None:
-    tx = answers.parse_tx(ASKED, {**SHOWN, "tx": ""})
-    assert (tx.decoded, tx.is_send, tx.amount, tx.raw) == (False, False, None, b"")
-    assert tx.reason.startswith("length: ")
+    tx = answers.parse_tx(ASKED, {**SHOWN, "tx": "BWp1bms=", "hash": tx_hash(b"\x05junk")})
+    assert (tx.decoded, tx.is_send, tx.amount, tx.raw) == (False, False, None, b"\x05junk")
+    assert tx.reason
+
+
+@pytest.mark.parametrize("raw", ["", "AA=="])
+def test_bytes_that_are_left_out_are_no_fact(raw: str) -> None:
+    with pytest.raises(MalformedAnswer, match="the bytes hash to"):
+        answers.parse_tx(ASKED, {**SHOWN, "tx": raw})
+
+
+REMOVED = object()
+DERIVED = ["proof", "stdTx", "tx_result.data", "tx_result.events", "tx_result.info", "tx_result.log"]
+DERIVED += ["tx_result.message_type", "tx_result.recipient", "tx_result.signer", "tx_result.codespace"]
+
+
+@pytest.mark.parametrize(
+    "new", [None, "", "zz", 5, [], {"height": 1}, REMOVED], ids=["null", "empty", "text", "number", "list", "object", "gone"]
+)
+@pytest.mark.parametrize("path", [*DERIVED, "timestamp", "tx_result.gas"])
+def test_what_a_node_derives_is_neither_believed_nor_compared(path: str, new: Any) -> None:
+    """Only the raw bytes and where they stand count: two honest nodes may show the rest as they like."""
+    if new is REMOVED:
+        *parents, last = path.split(".")
+        shown = json.loads(json.dumps(SHOWN))
+        place = shown[parents[0]] if parents else shown
+        place.pop(last, None)
+    else:
+        shown = changed(SHOWN, path, new)
+    tx, plain = answers.parse_tx(ASKED, shown), answers.parse_tx(ASKED, SHOWN)
+    assert replace(tx, codespace="") == replace(plain, codespace="")
+    question = same_tx(plain.hash)
+    assert question.same((tx, "a")) == question.same((plain, "b"))
+
+
+@pytest.mark.parametrize(("path", "new"), [("height", 9), ("index", 9), ("tx_result.code", 9)])
+def test_where_a_transaction_stands_and_its_code_are_compared(path: str, new: int) -> None:
+    question, plain = same_tx(HASH), answers.parse_tx(ASKED, SHOWN)
+    other = answers.parse_tx(ASKED, changed(SHOWN, path, new))
+    assert question.same((other, "a")) != question.same((plain, "a"))
+    assert same_window(1, 9).same(window_of(other)) != same_window(1, 9).same(window_of(plain))
+    assert same_window(1, 9).same(window_of(plain)) == same_window(1, 9).same(window_of(plain, endpoint="b", head=77))
+
+
+def window_of(*received: PocketTx, endpoint: str = "a", head: int = 9) -> Window:
+    block = replace(answers.parse_block(ASKED, BLOCK), endpoint=endpoint)
+    return Window("aa" * 20, 1, 9, received, (), block, head, endpoint)
+
+
+@pytest.mark.parametrize("when", ["2020-03-10T00:04:35Z", "2020-03-10T00:04:35.000Z", "2020-03-10T01:04:35+01:00"])
+def test_a_time_is_compared_as_a_moment(when: str) -> None:
+    written = answers.parse_block(ASKED, changed(BLOCK, "block.header.time", when))
+    assert same_block(7).same(written) == same_block(7).same(answers.parse_block(ASKED, BLOCK))
+    later = replace(written, time=written.time + timedelta(microseconds=1))
+    assert same_block(7).same(later) != same_block(7).same(written)
 
 
 def test_a_message_of_another_kind_is_no_send() -> None:

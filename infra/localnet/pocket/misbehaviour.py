@@ -162,6 +162,18 @@ class EmptyAccountTxs(Switch):
 
 
 @dataclass(frozen=True, slots=True)
+class HideTransactions(Switch):
+    """`accounttxs` lacks the transactions with these hashes (any case), which `tx`, `block` and `blocktxs` show."""
+
+    hashes: tuple[str, ...]
+    kind: Literal["hide_transactions"] = "hide_transactions"
+
+    def hides(self, hash_: str) -> bool:
+        """Whether the transaction with this hash is left out."""
+        return hash_.lower() in {one.lower() for one in self.hashes}
+
+
+@dataclass(frozen=True, slots=True)
 class OldNode(Switch):
     """An earlier version: `accounttxs` ignores `height`, the mempool look-ups are missing, `rawtx` says `"height":"0"`."""
 
@@ -170,7 +182,16 @@ class OldNode(Switch):
 
 Fault = ServerError | HtmlPage | EmptyAnswer | Hang | Slow | DropConnection | GatewayError | QuotedAnswer
 Misbehaviour = (
-    Fault | WrongChainId | StaleHeight | IndexLag | LoseSubmitted | RejectSubmits | AbciLogging | EmptyAccountTxs | OldNode
+    Fault
+    | WrongChainId
+    | StaleHeight
+    | IndexLag
+    | LoseSubmitted
+    | RejectSubmits
+    | AbciLogging
+    | EmptyAccountTxs
+    | HideTransactions
+    | OldNode
 )
 MISBEHAVIOUR: TypeAdapter[Misbehaviour] = TypeAdapter(Annotated[Misbehaviour, Field(discriminator="kind")])
 """Reads and writes switches as JSON; unknown fields are refused."""

@@ -11,7 +11,14 @@ from infra.localnet.pocket.behaviour import Behaviour
 from infra.localnet.pocket.chain import Chain, NotThereError, Submission
 from infra.localnet.pocket.gotext import HexError, decode_hex, encode_json
 from infra.localnet.pocket.mempool import AlreadyInCacheError
-from infra.localnet.pocket.misbehaviour import AbciLogging, EmptyAccountTxs, LoseSubmitted, OldNode, RejectSubmits
+from infra.localnet.pocket.misbehaviour import (
+    AbciLogging,
+    EmptyAccountTxs,
+    HideTransactions,
+    LoseSubmitted,
+    OldNode,
+    RejectSubmits,
+)
 from infra.localnet.pocket.parameters import ParameterError, Parameters, Shape
 from infra.localnet.pocket.txindex import Found, IndexedTx
 from infra.localnet.pocket.views import View
@@ -99,18 +106,21 @@ class Rpc:
 
     def _account_txs(self, asked: Parameters) -> object:
         address = decode_hex(asked.text("address"))
-        low = 0 if self._behaviour.find(OldNode) else asked.integer("height")
-        found = Found((), 0)
-        if not self._behaviour.find(EmptyAccountTxs):
-            found = self._chain.index.of_account(
-                address,
-                received=asked.flag("received"),
-                low=low,
-                high=self._view.executed,
-                page=_page(asked),
-                # Inverted in the node: "asc" shows the newest first.
-                newest_first=asked.text("order") == "asc",
-            )
+        if self._behaviour.find(EmptyAccountTxs):
+            return self._page_text(Found((), 0), prove=False)
+        hidden = self._behaviour.find(HideTransactions)
+        found = self._chain.index.of_account(
+            address,
+            received=asked.flag("received"),
+            low=0 if self._behaviour.find(OldNode) else asked.integer("height"),
+            high=self._view.executed,
+            page=_page(asked) if hidden is None else slice(0, len(self._chain.index)),
+            # Inverted in the node: "asc" shows the newest first.
+            newest_first=asked.text("order") == "asc",
+        )
+        if hidden is not None:
+            shown = tuple(tx for tx in found.txs if not hidden.hides(tx.hash))
+            found = Found(shown[_page(asked)], len(shown))
         return self._page_text(found, prove=asked.flag("prove"))
 
     def _page_text(self, found: Found, *, prove: bool) -> str:

@@ -117,8 +117,13 @@ class PocketChain(Protocol):
         """Every endpoint's head and chain, or its fault. Never raises."""
         ...
 
-    async def window(self, address: str, from_height: int, to_height: int) -> Window:
-        """Everything the address received and sent in the window, from one endpoint. Raises WindowNotReady."""
+    async def window(
+        self, address: str, from_height: int, to_height: int, *, apart_from: str = "", by_block: bool = False
+    ) -> Window:
+        """Everything the address received and sent in the window, from one endpoint. Raises WindowNotReady.
+
+        A second reading asks others than the endpoint `apart_from` first, or looks `by_block`, where no list can hide anything.
+        """
         ...
 
     async def tx(self, hash_: str) -> PocketTx:

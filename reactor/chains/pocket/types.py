@@ -34,9 +34,10 @@ class PocketBlock:
 class PocketTx:
     """One indexed transaction.
 
-    `height`, `index`, `code`, `codespace`, `message_type`, `recipient` and `signer` are the node's words; `hash` was
-    checked against `raw`; the rest comes from decoding `raw`, never from the node's JSON view (it rounds entropy).
-    What cannot be decoded is kept with `decoded=False` and `reason`; its message fields are then empty.
+    `height`, `index`, `code` and `codespace` are the node's words (`codespace` is for people only); `hash` was checked
+    against `raw`; the rest comes from decoding `raw`, never from what the node says of it (its entropy is rounded, and
+    versions differ in what they show). What cannot be decoded is kept with `decoded=False` and `reason`; its message
+    fields are then empty.
     A transaction that failed in its block is here too: check `code`.
     """
 
@@ -46,9 +47,6 @@ class PocketTx:
     raw: bytes
     code: int
     codespace: str
-    message_type: str
-    recipient: str
-    signer: str
     decoded: bool
     is_send: bool = False
     from_address: str = ""

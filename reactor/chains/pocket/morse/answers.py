@@ -20,7 +20,7 @@ IN_CACHE: Final = "tx already exists in cache"
 _DUPLICATE: Final = "this is a duplicate transaction"
 _TRANSIENT: Final = frozenset({408, 425, 429})
 _HASH: Final = re.compile(r"[0-9a-fA-F]{64}")
-_ADDRESS: Final = re.compile(r"[0-9a-fA-F]*")
+_CODESPACE_NAME: Final = re.compile(r"[a-z0-9_]{0,32}")
 _SNIPPET: Final = 300
 _LARGEST: Final = (1 << 63) - 1
 """Heights, places, codes and balances of this chain are int64. A larger number would only fail where it is stored."""
@@ -202,7 +202,7 @@ def parse_tx(asked: Asked, value: Any) -> PocketTx:  # noqa: ANN401 - JSON
     height = integer(asked, value, "height")
     raw = _base64(asked, text_of(asked, value, "tx"), "tx")
     # SECURITY: everything below is decoded from these bytes, so they must be the ones that the hash names.
-    if raw and tx_hash(raw) != hash_:
+    if tx_hash(raw) != hash_:
         raise asked.malformed("tx", f"the bytes hash to {tx_hash(raw)}, the answer says {hash_}")
     result = member(asked, value, "tx_result")
     undecoded = PocketTx(
@@ -211,10 +211,7 @@ def parse_tx(asked: Asked, value: Any) -> PocketTx:  # noqa: ANN401 - JSON
         index=integer(asked, value, "index"),
         raw=raw,
         code=integer(asked, result, "code"),
-        codespace=text_of(asked, result, "codespace"),
-        message_type=text_of(asked, result, "message_type"),
-        recipient=text_of(asked, result, "recipient", _ADDRESS).lower(),
-        signer=text_of(asked, result, "signer", _ADDRESS).lower(),
+        codespace=_codespace_shown(result),
         decoded=False,
     )
     try:
@@ -226,6 +223,12 @@ def parse_tx(asked: Asked, value: Any) -> PocketTx:  # noqa: ANN401 - JSON
         return known
     send = tx.msg
     return replace(known, is_send=True, from_address=send.from_address, to_address=send.to_address, amount=send.amount)
+
+
+def _codespace_shown(result: dict[str, Any]) -> str:
+    """For people: it may be missing, and nothing rests on it."""
+    shown = result.get("codespace")
+    return shown if isinstance(shown, str) and _CODESPACE_NAME.fullmatch(shown) else ""
 
 
 def parse_page(asked: Asked, value: Any) -> tuple[tuple[PocketTx, ...], int]:  # noqa: ANN401 - JSON

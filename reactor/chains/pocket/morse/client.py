@@ -17,13 +17,13 @@ from reactor.chains.pocket.errors import (
     PocketRpcError,
     RpcRefused,
     WindowNotReady,
-    WindowTooLarge,
     WrongChain,
 )
 from reactor.chains.pocket.morse import answers
 from reactor.chains.pocket.morse.answers import Asked
 from reactor.chains.pocket.morse.codec import SendMsg, decode_tx, tx_hash
 from reactor.chains.pocket.morse.history import DEFAULT_PAGE_SIZE, read_window
+from reactor.chains.pocket.morse.questions import same_block, same_tx, same_window
 from reactor.chains.pocket.morse.transport import Endpoint as Configured
 from reactor.chains.pocket.morse.transport import RetryPolicy, Transport
 from reactor.chains.pocket.types import (
@@ -51,6 +51,9 @@ RAW_TX: Final = "client/rawtx"
 
 DEFAULT_TIMEOUT: Final = 10.0
 """Seconds per request: a node walks an address's whole history for one page."""
+
+MAX_BLOCKS: Final = 64
+"""Blocks that one window reads by block: each is a call, and may be megabytes."""
 
 T = TypeVar("T")
 
@@ -118,8 +121,8 @@ class MorseClient:
         """The part of `problems` where an endpoint answers, but not what the others do."""
         return self._pool.contradictions()
 
-    async def _agree(self, question: Question[T], work: Callable[[Endpoint], Awaitable[T]]) -> T:
-        return await agree(self._pool, self.agreement, question, work)
+    async def _agree(self, question: Question[T], work: Callable[[Endpoint], Awaitable[T]], *, last: str = "") -> T:
+        return await agree(self._pool, self.agreement, question, work, last=last)
 
     # --- one endpoint -------------------------------------------------------------------------------------------
 
@@ -186,7 +189,7 @@ class MorseClient:
             return (await self._block(endpoint, height))[0]
 
         # The latest block differs from node to node by nature.
-        return await (self._agree(_same_block(height), work) if height else self._http.failover(work))
+        return await (self._agree(same_block(height), work) if height else self._http.failover(work))
 
     async def check(self) -> tuple[EndpointStatus, ...]:
         """Ask every endpoint for its head, once: what each shows, or what is wrong with it. Never raises."""
@@ -213,11 +216,18 @@ class MorseClient:
 
     # --- transactions -------------------------------------------------------------------------------------------
 
-    async def window(self, address: str, from_height: int, to_height: int) -> Window:
+    async def window(
+        self, address: str, from_height: int, to_height: int, *, apart_from: str = "", by_block: bool = False
+    ) -> Window:
         """What `address` received and sent in [from_height, to_height], all from one endpoint that has it.
 
         The head itself is readable when every send of its block that concerns the address is in the index; else the
         window ends one block earlier (see `Window.to_height`).
+
+        For a second reading: `apart_from` names the endpoint (`Window.endpoint`) that is asked only where no other can
+        answer; `by_block` reads the blocks themselves instead of the node's list of the address's transactions, which may
+        lack one that its blocks hold. It costs a call for each block and one for each send of the address, so it ends after
+        `MAX_BLOCKS` (see `Window.to_height`), and it shows sends only.
 
         SECURITY: with agreement it counts as read only when so many endpoints showed the same transactions: who hides a
         deposit or invents one is outvoted and named, and where that cannot be decided nothing is read.
@@ -230,16 +240,17 @@ class MorseClient:
         _check(_ADDRESS, "address", address)
         if not 1 <= from_height <= to_height:
             raise ValueError(f"window [{from_height}, {to_height}]: must start at 1 or later and not end before it")
+        if by_block:
+            to_height = min(to_height, from_height + MAX_BLOCKS - 1)
+        read = self._window_by_block if by_block else self._window
 
         async def work(endpoint: Endpoint) -> Window:
-            return await self._window(endpoint, address, from_height, to_height)
+            return await read(endpoint, address, from_height, to_height)
 
-        return await self._agree(_same_window(from_height, to_height), work)
+        return await self._agree(same_window(from_height, to_height), work, last=apart_from)
 
     async def _window(self, endpoint: Endpoint, address: str, low: int, high: int) -> Window:
-        head = await self._height(endpoint)
-        if head < high:
-            raise WindowNotReady(endpoint.name, "window", f"its head is {head}, {high} was asked for", head)
+        head = await self._head_above(endpoint, high)
         high = await self._executed(endpoint, address, low, high)
         received = await self._history(endpoint, address, low, high, received=True)
         sent = await self._history(endpoint, address, low, high, received=False)
@@ -253,6 +264,43 @@ class MorseClient:
             received = tuple(tx for tx in received if tx.height <= high)
             sent = tuple(tx for tx in sent if tx.height <= high)
         return Window(address, low, high, received, sent, block, head, endpoint.name)
+
+    async def _window_by_block(self, endpoint: Endpoint, address: str, low: int, high: int) -> Window:
+        head = await self._head_above(endpoint, high)
+        high = await self._executed(endpoint, address, low, high)
+        received: list[PocketTx] = []
+        sent: list[PocketTx] = []
+        for height in range(low, high + 1):
+            block, raws = await self._last_block(endpoint, height)
+            for index, raw in enumerate(raws):
+                message = _send_of(raw)
+                if message is None or address not in {message.from_address, message.to_address}:
+                    continue
+                tx = await self._tx_of_block(endpoint, raw, height, index)
+                if tx is None:
+                    continue
+                if tx.to_address == address:
+                    received.append(tx)
+                if tx.from_address == address:
+                    sent.append(tx)
+        return Window(address, low, high, tuple(received), tuple(sent), block, head, endpoint.name)
+
+    async def _tx_of_block(self, endpoint: Endpoint, raw: bytes, height: int, index: int) -> PocketTx | None:
+        """A transaction of a block with what came of it; None where the node has not indexed it as of this place.
+
+        One that fails its checks inside the block is not indexed: it has done nothing, and may stand in another block too.
+        """
+        try:
+            tx = await self._tx_at(endpoint, tx_hash(raw))
+        except NotFound:
+            return None
+        return tx if (tx.height, tx.index) == (height, index) else None
+
+    async def _head_above(self, endpoint: Endpoint, height: int) -> int:
+        head = await self._height(endpoint)
+        if head < height:
+            raise WindowNotReady(endpoint.name, "window", f"its head is {head}, {height} was asked for", head)
+        return head
 
     async def _executed(self, endpoint: Endpoint, address: str, low: int, high: int) -> int:
         """The last height up to `high` whose state the node has: its history may be empty above, however many blocks it shows.
@@ -281,13 +329,16 @@ class MorseClient:
         _check(_HASH, "hash", hash_)
 
         async def work(endpoint: Endpoint) -> tuple[PocketTx, str]:
-            asked = Asked(endpoint.name, TX)
-            tx = answers.parse_tx(asked, await self._post(endpoint, TX, {"hash": hash_, "prove": False}))
-            if tx.hash != hash_:
-                raise asked.malformed("hash", f"is {tx.hash}, asked for {hash_}")
-            return tx, endpoint.name
+            return await self._tx_at(endpoint, hash_), endpoint.name
 
-        return await self._agree(_same_tx(hash_), work)
+        return await self._agree(same_tx(hash_), work)
+
+    async def _tx_at(self, endpoint: Endpoint, hash_: str) -> PocketTx:
+        asked = Asked(endpoint.name, TX)
+        tx = answers.parse_tx(asked, await self._post(endpoint, TX, {"hash": hash_, "prove": False}))
+        if tx.hash != hash_:
+            raise asked.malformed("hash", f"is {tx.hash}, asked for {hash_}")
+        return tx
 
     async def status(self, hash_: str) -> TxStatus:
         """Where a transaction is: in a block (with its code), in the mempool, or unknown to the endpoint asked."""
@@ -375,39 +426,6 @@ class MorseClient:
         return await self._http.failover(work)
 
 
-def _same_block(height: int) -> Question[PocketBlock]:
-    return Question(
-        f"block {height}",
-        "header",
-        same=lambda block: (block.height, block.hash, block.time),
-        show=lambda block: f"block {block.height} is {block.hash}",
-        answers=(NotFound,),
-        accuse="shows another block",
-    )
-
-
-def _same_window(low: int, high: int) -> Question[Window]:
-    return Question(
-        f"the vault's transactions of blocks {low} to {high}",
-        "transactions",
-        same=lambda window: (window.to_height, window.last_block.hash, window.last_block.time, window.received, window.sent),
-        show=lambda window: f"{len(window.received)} received, {len(window.sent)} sent up to block {window.to_height}",
-        soft=(WindowTooLarge, WindowNotReady),
-        accuse="shows other transactions",
-    )
-
-
-def _same_tx(hash_: str) -> Question[tuple[PocketTx, str]]:
-    return Question(
-        f"transaction {hash_}",
-        "transaction",
-        same=lambda found: found[0],
-        show=lambda found: f"in block {found[0].height} at {found[0].index} with code {found[0].code}",
-        answers=(NotFound,),
-        accuse="shows another transaction",
-    )
-
-
 def _check(pattern: re.Pattern[str], name: str, value: str) -> None:
     if not pattern.fullmatch(value):
         raise ValueError(f"{name} {value!r}: must be lower-case hex without 0x")
@@ -421,14 +439,20 @@ def _all_indexed(raws: Sequence[bytes], address: str, received: Sequence[PocketT
     """
     incoming, outgoing = {tx.hash for tx in received}, {tx.hash for tx in sent}
     for raw in raws:
-        try:
-            message = decode_tx(raw, allow_amino=True).msg
-        except PocketDecodeError:
-            continue  # the chain could not execute it either
-        if not isinstance(message, SendMsg):
+        message = _send_of(raw)
+        if message is None:
             continue
         if message.to_address == address and tx_hash(raw) not in incoming:
             return False
         if message.from_address == address and tx_hash(raw) not in outgoing:
             return False
     return True
+
+
+def _send_of(raw: bytes) -> SendMsg | None:
+    """The send that these bytes of a block are; None where they are none, or none that the chain could execute."""
+    try:
+        message = decode_tx(raw, allow_amino=True).msg
+    except PocketDecodeError:
+        return None
+    return message if isinstance(message, SendMsg) else None
