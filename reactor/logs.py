@@ -9,23 +9,18 @@ are covered too. Keys are not registered here: no part of the program but the si
 
 import json
 import logging
-import re
 import sys
-import threading
 import traceback
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, TextIO
-from urllib.parse import quote, quote_plus
 
 from loguru import logger
+
+from reactor.foreign import redact, register_secrets
 
 if TYPE_CHECKING:
     from loguru import Message, Record
 
-MASK = "********"
-SHORTEST_SECRET = 4
-"""Shorter texts are not searched for: they would mask ordinary words and tell more than they hide."""
-_USERINFO = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]{0,20}://)[^\s/?#\"'<>]*@")
 _HUMAN = "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> <level>{level: <7}</level> <cyan>{name}</cyan> {message}{extra[_shown]}"
 _QUIET = {
     "aiohttp.access": logging.WARNING,
@@ -43,42 +38,6 @@ _QUIET = {
 }
 
 LogFormat = Literal["human", "json"]
-
-
-class _Secrets:
-    """The registered secrets and one pattern that finds any of them."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._texts: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
-
-    def add(self, texts: Iterable[str]) -> None:
-        with self._lock:
-            for text in texts:
-                # URLs and JSON carry the same secret in another spelling.
-                spellings = {text, quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1], repr(text)[1:-1]}
-                self._texts |= {spelling for spelling in spellings if len(text.strip()) >= SHORTEST_SECRET}
-            longest_first = sorted(self._texts, key=lambda text: (-len(text), text))
-            self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
-
-    def redact(self, text: str) -> str:
-        if self._pattern is not None:
-            text = self._pattern.sub(MASK, text)
-        return _USERINFO.sub(rf"\g<scheme>{MASK}@", text) if "@" in text else text
-
-
-_secrets = _Secrets()
-
-
-def register_secrets(*texts: str) -> None:
-    """Let these texts be masked in every line from now on; those under four characters are passed over."""
-    _secrets.add(texts)
-
-
-def redact(text: str) -> str:
-    """Mask registered secrets, and user and password in URLs."""
-    return _secrets.redact(text)
 
 
 def configure_logs(

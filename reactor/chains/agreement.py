@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from reactor.chains.errors import Means, NotAgreed, RpcProblem
 from reactor.chains.rpc import Endpoint, Endpoints
+from reactor.foreign import one_line
 
 __all__ = ["Question", "agree", "at_least", "checked_agreement"]
 
@@ -143,7 +144,7 @@ def _undecided(
 
 
 def _said(question: Question[T], outcome: T | RpcProblem) -> str:
-    return _reason(outcome) if isinstance(outcome, RpcProblem) else question.show(outcome)[:_SHOWN]
+    return _reason(outcome) if isinstance(outcome, RpcProblem) else one_line(question.show(outcome), _SHOWN)
 
 
 def _reason(error: RpcProblem) -> str:

@@ -7,7 +7,8 @@
 `WrongChain`: the endpoint serves another chain than the configured one; an operator must act.
 `NotAgreed`: fewer endpoints than configured say the same; wait, and see which ones it names.
 
-Each names endpoint and method. Endpoints are named without path, query and credentials: providers put keys there.
+Each names endpoint and method. Endpoints are named without path, query and credentials: providers put keys there. What a node
+said is cleaned by the error's constructor (`reactor.foreign`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final
 from urllib.parse import urlsplit
+
+from reactor.foreign import one_line
 
 __all__ = [
     "ChainError",
@@ -103,7 +106,7 @@ class ChainError(RpcProblem):
     """
 
     def __init__(self, reason: str, *, endpoint: str = "", method: str = "") -> None:
-        self.reason = " ".join(reason.split())[:_MESSAGE_LIMIT]
+        self.reason = one_line(reason, _MESSAGE_LIMIT)
         self.endpoint = endpoint_label(endpoint) if endpoint else ""
         self.method = method
         where = " ".join(part for part in (self.method, f"at {self.endpoint}" if self.endpoint else "") if part)
@@ -171,7 +174,7 @@ class NotAgreed(ChainError):  # noqa: N818 - named for what happened
         self.subject = subject
         self.needed = needed
         self.agreeing = tuple(agreeing)
-        self.others = dict(others)
+        self.others = {name: one_line(said, _MESSAGE_LIMIT) for name, said in others.items()}
         self.transient = transient
         have = f"{len(self.agreeing)} of {needed} endpoints needed agree on {subject}"
         super().__init__(f"{have}; {self.dissent}")
@@ -189,5 +192,5 @@ class NotAgreed(ChainError):  # noqa: N818 - named for what happened
             "have": str(len(self.agreeing)),
             "need": str(self.needed),
             "agreeing": ", ".join(self.agreeing),
-            "endpoints": self.dissent[:_MESSAGE_LIMIT],
+            "endpoints": one_line(self.dissent, _MESSAGE_LIMIT),
         }

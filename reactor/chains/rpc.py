@@ -21,6 +21,7 @@ from loguru import logger
 
 from reactor.chains.errors import Means, NotAgreed, RpcProblem, endpoint_label
 from reactor.chains.limits import Rate, rate_for
+from reactor.foreign import register_secrets, url_secrets
 
 __all__ = ["Doubt", "Endpoint", "Endpoints", "Retries"]
 
@@ -107,6 +108,8 @@ class Endpoints:
         for url in urls:
             if not url.startswith(("http://", "https://")) or endpoint_label(url) == "unreadable endpoint":
                 raise ValueError(f"endpoints: expected http:// or https:// URLs, got {endpoint_label(url)}")
+        # SECURITY: nodes repeat the URL that they were asked by in their errors.
+        register_secrets(*(secret for url in urls for secret in url_secrets(url)))
         shown = list(labels) or [endpoint_label(url) for url in urls]
         self.all = tuple(
             # Several plans of one provider have one host: their place in the list tells them apart.

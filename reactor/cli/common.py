@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from reactor import foreign
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -95,9 +97,7 @@ def clean(value: object, longest: int = _LONGEST) -> str:
 
     SECURITY: anyone with write access could put escape sequences into a field and so write over what an operator reads.
     """
-    text = value if isinstance(value, str) else "" if value is None else str(value)
-    shown = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text[:longest])
-    return shown + ("…" if len(text) > longest else "")
+    return foreign.clean(value, longest)
 
 
 def console() -> Console:

@@ -1,6 +1,5 @@
 """From an exception to what an operator reads: message, remedy, exit code. Never a traceback for what is expected."""
 
-import sys
 import traceback
 from collections.abc import Callable
 from typing import Any, Final
@@ -8,6 +7,7 @@ from typing import Any, Final
 import typer
 
 from reactor.cli.common import EXIT_PROBLEM, EXIT_USAGE, Problem
+from reactor.foreign import redact
 
 Told = tuple[str, str, int]
 
@@ -56,19 +56,14 @@ def report(error: BaseException) -> int:
     found = told(error)
     if found is None:
         # SECURITY: no local variables, and registered secrets are masked.
-        typer.echo(_masked("".join(traceback.format_exception(error))), err=True)
+        typer.echo(redact("".join(traceback.format_exception(error))), err=True)
         typer.secho("This is a fault of the program: please report it with the lines above.", err=True, fg=typer.colors.RED)
         return EXIT_PROBLEM
     message, remedy, code = found
-    typer.secho(_masked(f"error: {message}"), err=True, fg=typer.colors.RED)
+    typer.secho(redact(f"error: {message}"), err=True, fg=typer.colors.RED)
     if remedy:
-        typer.echo(_masked(f"remedy: {remedy}"), err=True)
+        typer.echo(redact(f"remedy: {remedy}"), err=True)
     return code
-
-
-def _masked(text: str) -> str:
-    logs = sys.modules.get("reactor.logs")
-    return str(logs.redact(text)) if logs is not None else text
 
 
 __all__ = ["Problem", "report", "told"]

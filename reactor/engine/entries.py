@@ -4,6 +4,7 @@ from datetime import datetime
 from enum import Enum, auto
 
 from reactor.engine.keys import ON_CHANGE, Cause, Key, Outcome, Ticket, Waiting, Wake
+from reactor.foreign import one_line
 
 _ERROR_LENGTH = 500  # characters of an error that are kept for people; a node may answer with a page of HTML
 
@@ -93,6 +94,6 @@ class Entry:
             self.since = now
         self.state = State.BACKOFF
         self.failures += 1
-        self.error = f"{type(error).__name__}: {error}"[:_ERROR_LENGTH]
+        self.error = one_line(f"{type(error).__name__}: {error}", _ERROR_LENGTH)
         self.in_work += self.tickets
         self.tickets = []

@@ -24,6 +24,7 @@ from reactor.engine.clock import Clock, SystemClock
 from reactor.engine.faults import StreamFault, StreamInvalidatedError, classify
 from reactor.engine.position import EventTicket, PositionTracker, Token, token_seconds
 from reactor.engine.tasks import run_until
+from reactor.foreign import one_line
 
 Client = AsyncMongoClient[dict[str, Any]]
 Event = Mapping[str, Any]
@@ -355,4 +356,4 @@ class ChangeFeed:
 
 def _short(error: Exception) -> str:
     code = f" {error.code}" if isinstance(error, OperationFailure) else ""
-    return f"{type(error).__name__}{code}: {error}"[:300]
+    return one_line(f"{type(error).__name__}{code}: {error}", 300)

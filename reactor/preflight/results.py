@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 from reactor.chains.errors import ChainError
 from reactor.chains.pocket.errors import PocketRpcError
+from reactor.foreign import redact
 from reactor.keys.problem import KeyProblem
-from reactor.logs import redact
 from reactor.state.problems import StateProblem
 from reactor.store.problem import StoreProblem
 

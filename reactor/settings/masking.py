@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-MASK = "********"
+from reactor.foreign import MASK
 
 
 def mask_mongo_uri(uri: str) -> str:

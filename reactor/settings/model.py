@@ -4,13 +4,13 @@ import hashlib
 import json
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic.config import JsonDict
 
+from reactor.foreign import MASK, url_secrets
 from reactor.settings import values as v
-from reactor.settings.masking import MASK, mask_mongo_uri, mask_rpc_url
+from reactor.settings.masking import mask_mongo_uri, mask_rpc_url
 from reactor.settings.schedule import Schedule, parse_schedule, schedule_fault
 
 SECRET: JsonDict = {"secret": True}
@@ -291,13 +291,13 @@ class Settings(_Section):
         return {name: _masked(getattr(self, name)) for name in type(self).model_fields}
 
     def secrets(self) -> tuple[str, ...]:
-        """Give every text that must not appear in a log, for `reactor.logs`."""
-        found = [self.mongo.uri.get_secret_value(), *_url_secrets(self.mongo.uri.get_secret_value())]
+        """Give every text that must not be shown anywhere, for `reactor.foreign`."""
+        found = list(url_secrets(self.mongo.uri.get_secret_value()))
         for section in (self.ethereum, self.pocket):
             if section.key_passphrase is not None:
                 found.append(section.key_passphrase.get_secret_value())
             for url in section.rpc_urls:
-                found.extend(_url_secrets(url))
+                found.extend(url_secrets(url))
         return tuple(dict.fromkeys(found))
 
 
@@ -326,13 +326,3 @@ def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return list(value)
     return str(value) if isinstance(value, Path) else value
-
-
-def _url_secrets(url: str) -> list[str]:
-    """Give what may be secret in a URL: the password, and the long parts of path and query (API keys)."""
-    parts = urlsplit(url)
-    userinfo = parts.netloc.rpartition("@")[0]
-    password = userinfo.partition(":")[2]
-    found = [text for text in (password, unquote(password)) if text]
-    pieces = [*parts.path.split("/"), *(pair.partition("=")[2] for pair in parts.query.split("&"))]
-    return found + [piece for piece in pieces if parts.scheme.startswith("http") and len(piece) >= 16]

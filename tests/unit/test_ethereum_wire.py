@@ -6,6 +6,7 @@ import pytest
 
 from reactor.chains.errors import MalformedAnswer, NotFound, RpcRefused, RpcUnavailable
 from reactor.chains.ethereum import wire
+from reactor.foreign import shown
 
 pytestmark = pytest.mark.unit
 
@@ -141,4 +142,4 @@ def test_a_node_that_is_asked_too_much_says_so(message: str, throttled: bool) ->
 
 
 def test_what_a_node_sent_is_shown_short() -> None:
-    assert wire.text_of("x" * 500) == repr("x" * 500)[:80]
+    assert shown("x" * 500) == repr("x" * 500)[:80]

@@ -9,7 +9,7 @@ import warnings
 import pytest
 from loguru import logger
 
-from reactor import logs
+from reactor import foreign, logs
 
 pytestmark = pytest.mark.unit
 
@@ -19,7 +19,7 @@ SECRET = "s3cr3t-token-1234567890"
 
 @pytest.fixture(autouse=True)
 def _restored(monkeypatch):
-    monkeypatch.setattr(logs, "_secrets", logs._Secrets())
+    monkeypatch.setattr(foreign, "_secrets", foreign._Secrets())
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     levels = {name: logging.getLogger(name).level for name in logs._QUIET}
@@ -106,7 +106,7 @@ def test_a_registered_secret_is_masked_in_every_spelling_and_place(form, text):
     shown = stream.getvalue()
     assert text not in shown
     assert SECRET not in shown
-    assert shown.count(logs.MASK) >= 6
+    assert shown.count(foreign.MASK) >= 6
     assert "in an exception" in shown
     assert "RuntimeError" in shown
 
@@ -134,19 +134,19 @@ def test_no_local_variable_is_shown_in_a_traceback(form):
     ],
 )
 def test_user_and_password_of_urls_are_masked_and_nothing_else(text, shown):
-    assert logs.redact(text) == shown
+    assert foreign.redact(text) == shown
 
 
 def test_short_and_blank_texts_are_not_registered():
-    logs.register_secrets("", "  ", "ab", "      ")
-    assert logs.redact("ab cd      ef") == "ab cd      ef"
-    logs.register_secrets("abcd")
-    assert logs.redact("ab abcd") == f"ab {logs.MASK}"
+    foreign.register_secrets("", "  ", "ab", "      ")
+    assert foreign.redact("ab cd      ef") == "ab cd      ef"
+    foreign.register_secrets("abcd")
+    assert foreign.redact("ab abcd") == f"ab {foreign.MASK}"
 
 
 def test_the_longer_of_two_secrets_is_masked_whole():
-    logs.register_secrets("hunter", "hunter-two-and-more")
-    assert logs.redact("hunter-two-and-more") == logs.MASK
+    foreign.register_secrets("hunter", "hunter-two-and-more")
+    assert foreign.redact("hunter-two-and-more") == foreign.MASK
 
 
 def test_a_sink_added_by_others_gets_masked_messages_too():
@@ -155,7 +155,7 @@ def test_a_sink_added_by_others_gets_masked_messages_too():
     logger.add(lambda message: lines.append(str(message)), format="{message} {extra}")
     logger.bind(uri=SECRET).info(f"has {SECRET}")
     assert SECRET not in lines[0]
-    assert lines[0].count(logs.MASK) >= 2
+    assert lines[0].count(foreign.MASK) >= 2
 
 
 @pytest.mark.parametrize("form", ["human", "json"])

@@ -14,6 +14,7 @@ from reactor.chains.pocket.morse import answers
 from reactor.chains.pocket.morse.codec import OtherMsg, StdTx, encode_tx, tx_hash
 from reactor.chains.pocket.morse.questions import same_block, same_tx, same_window
 from reactor.chains.pocket.types import PocketTx, SubmitOutcome, Window
+from reactor.foreign import one_line
 
 pytestmark = pytest.mark.unit
 
@@ -107,7 +108,7 @@ def test_a_refusal_carries_its_status_and_a_long_body_is_cut() -> None:
     assert refused.value.status == 400
     with pytest.raises(RpcUnavailable) as cut:
         answers.read_body(ASKED, 502, b"x" * 1000)
-    assert cut.value.text == "HTTP 502: " + "x" * 300
+    assert cut.value.text == "HTTP 502: " + "x" * 300 + "…"
 
 
 # --- typed access -----------------------------------------------------------------------------------------------------
@@ -300,7 +301,7 @@ def test_submissions(answer: dict[str, Any], outcome: SubmitOutcome, codespace: 
     assert (result.outcome, result.codespace, result.hash, result.endpoint) == (outcome, codespace, HASH, "node0")
     assert result.on_its_way == (outcome is not SubmitOutcome.REJECTED)
     if outcome is not SubmitOutcome.ACCEPTED:
-        assert (result.code, result.text) == (answer["code"], answer.get("raw_log", ""))
+        assert (result.code, result.text) == (answer["code"], one_line(answer.get("raw_log", ""), 300))
 
 
 @pytest.mark.parametrize("answer", [{}, {"txhash": "cd" * 32}, {"txhash": 5}, {"txhash": HASH, "code": "0"}])

@@ -26,6 +26,7 @@ from reactor.chains.ethereum.state import ContractState
 from reactor.chains.ethereum.types import ContractFacts, Head, HeadView, MintedEvent, ReceiptEvents, Window
 from reactor.chains.rpc import Endpoint, Retries
 from reactor.chains.survey import survey
+from reactor.foreign import shown
 
 __all__ = ["EthereumChain"]
 
@@ -340,5 +341,5 @@ class EthereumChain:
             call["from"] = sender
         answer = await self._nodes.call("eth_call", [call, "latest"])
         if not isinstance(answer, str):
-            raise MalformedAnswer(f"expected hex, got {wire.text_of(answer)}", method="eth_call")
+            raise MalformedAnswer(f"expected hex, got {shown(answer)}", method="eth_call")
         return answer

@@ -11,6 +11,7 @@ from eth_hash.auto import keccak
 
 from reactor.chains.errors import MalformedAnswer
 from reactor.chains.ethereum.eip712 import Domain
+from reactor.foreign import one_line, shown
 
 __all__ = [
     "BURN_TOPIC",
@@ -89,6 +90,7 @@ _ERRORS = {
         "InvalidCooldownConfig()",
     )
 }
+_REASON_LIMIT = 300
 _ERROR_STRING = selector("Error(string)")[2:]
 _MINT_CALL = "mintWrappedPocket((address,uint256,uint256),bytes[])"
 _BURN_CALL = "burnAndBridge(uint256,address)"
@@ -163,7 +165,7 @@ def revert_reason(data: str | None) -> str | None:
         raw = bytes.fromhex(data[2:])
         head = raw[:4].hex()
         if head == _ERROR_STRING:
-            return str(decode(["string"], raw[4:])[0])
+            return one_line(str(decode(["string"], raw[4:])[0]), _REASON_LIMIT)
         signature = _ERRORS.get(head)
         if signature == "UserNonce(address,uint256)":
             user, nonce = decode(["address", "uint256"], raw[4:])
@@ -181,5 +183,5 @@ def _words(answer: object, name: str, exact: int | None = None) -> bytes:
     except ValueError:
         raw = None
     if raw is None or (exact is not None and len(raw) != exact):
-        raise MalformedAnswer(f"{name}: expected {exact or 'ABI'} bytes of hex, got {answer!r}"[:200])
+        raise MalformedAnswer(f"{name}: expected {exact or 'ABI'} bytes of hex, got {shown(answer)}")
     return raw

@@ -14,6 +14,7 @@ from reactor.chains.ethereum.nodes import Nodes
 from reactor.chains.ethereum.span import Span
 from reactor.chains.ethereum.types import Head, MintedEvent, ReceiptEvents, Window
 from reactor.chains.rpc import Endpoint
+from reactor.foreign import shown
 
 __all__ = ["BY_HASH_SECONDS", "ContractEvents"]
 
@@ -243,7 +244,7 @@ def _receipt(receipt: object, tx_hash: str) -> tuple[bool, list[logs.Log], int, 
     if receipt is None:
         raise NotFound(f"no mined transaction {tx_hash}")
     if not isinstance(receipt, dict):
-        raise MalformedAnswer(f"receipt: expected an object, got {wire.text_of(receipt)}")
+        raise MalformedAnswer(f"receipt: expected an object, got {shown(receipt)}")
     if receipt.get("blockNumber") is None:
         raise NotFound(f"transaction {tx_hash} is not mined yet")
     status = wire.quantity(receipt, "status")

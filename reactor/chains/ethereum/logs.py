@@ -14,6 +14,7 @@ from reactor.chains.errors import MalformedAnswer
 from reactor.chains.ethereum import wire
 from reactor.chains.ethereum.contracts import BURN_TOPIC, MINTED_TOPIC
 from reactor.chains.ethereum.types import BurnEvent, MintedEvent
+from reactor.foreign import shown
 
 __all__ = ["Log", "burns_of", "minted_of", "parse_logs", "times_of"]
 
@@ -41,7 +42,7 @@ def parse_logs(answer: object) -> list[Log]:
         MalformedAnswer: names the log's position and the field.
     """
     if not isinstance(answer, list):
-        raise MalformedAnswer(f"logs: expected a list, got {wire.text_of(answer)}")
+        raise MalformedAnswer(f"logs: expected a list, got {shown(answer)}")
     logs = []
     for position, raw in enumerate(answer):
         try:
@@ -68,15 +69,15 @@ def _each_once(logs: Iterable[Log]) -> list[Log]:
 
 def _parse(raw: object) -> Log | None:
     if not isinstance(raw, dict):
-        raise MalformedAnswer(f"log: expected an object, got {wire.text_of(raw)}")
+        raise MalformedAnswer(f"log: expected an object, got {shown(raw)}")
     if wire.flag(raw, "removed"):
         return None
     topics = raw.get("topics")
     if not isinstance(topics, list) or len(topics) > 4:
-        raise MalformedAnswer(f"topics: expected a list of at most 4, got {wire.text_of(topics)}")
+        raise MalformedAnswer(f"topics: expected a list of at most 4, got {shown(topics)}")
     data = raw.get("data")
     if not isinstance(data, str) or not data.startswith("0x"):
-        raise MalformedAnswer(f"data: expected 0x text, got {wire.text_of(data)}")
+        raise MalformedAnswer(f"data: expected 0x text, got {shown(data)}")
     return Log(
         contract=wire.address(raw, "address"),
         topics=tuple(wire.hash32({"topic": topic}, "topic") for topic in topics),
@@ -155,7 +156,7 @@ def _expect_three_arguments(log: Log, event: str) -> None:
     if len(log.topics) != 4:
         raise MalformedAnswer(f"{where}: topics: expected 4, got {len(log.topics)}")
     if log.data != "0x":
-        raise MalformedAnswer(f"{where}: data: expected none, got {wire.text_of(log.data)}")
+        raise MalformedAnswer(f"{where}: data: expected none, got {shown(log.data)}")
 
 
 def _address_topic(topic: str, field: str) -> str:

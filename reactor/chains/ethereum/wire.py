@@ -8,8 +8,9 @@ from typing import Any
 
 from reactor.chains.errors import ChainError, MalformedAnswer, NotFound, RpcRefused, RpcUnavailable
 from reactor.chains.ethereum.types import Head
+from reactor.foreign import shown
 
-__all__ = ["TooMuch", "address", "error_of", "flag", "hash32", "header", "own_address", "own_hash", "quantity", "text_of"]
+__all__ = ["TooMuch", "address", "error_of", "flag", "hash32", "header", "own_address", "own_hash", "quantity"]
 
 _QUANTITY = re.compile(r"0x0*[0-9a-fA-F]{1,16}", re.ASCII)
 _LARGEST = 2**63 - 1
@@ -42,7 +43,7 @@ def quantity(fields: Mapping[str, Any], name: str) -> int:
     """
     value = fields.get(name)
     if not isinstance(value, str) or _QUANTITY.fullmatch(value) is None or (number := int(value, 16)) > _LARGEST:
-        raise MalformedAnswer(f"{name}: expected a 0x quantity below 2^63, got {_shown(value)}")
+        raise MalformedAnswer(f"{name}: expected a 0x quantity below 2^63, got {shown(value)}")
     return number
 
 
@@ -50,7 +51,7 @@ def hash32(fields: Mapping[str, Any], name: str) -> str:
     """A 32-byte hash in lower case with `0x`. Raises MalformedAnswer naming the field."""
     value = fields.get(name)
     if not isinstance(value, str) or _HASH.fullmatch(value) is None:
-        raise MalformedAnswer(f"{name}: expected 0x and 64 hex digits, got {_shown(value)}")
+        raise MalformedAnswer(f"{name}: expected 0x and 64 hex digits, got {shown(value)}")
     return value.lower()
 
 
@@ -58,7 +59,7 @@ def address(fields: Mapping[str, Any], name: str) -> str:
     """An address in lower case with `0x`. Raises MalformedAnswer naming the field."""
     value = fields.get(name)
     if not isinstance(value, str) or _ADDRESS.fullmatch(value) is None:
-        raise MalformedAnswer(f"{name}: expected 0x and 40 hex digits, got {_shown(value)}")
+        raise MalformedAnswer(f"{name}: expected 0x and 40 hex digits, got {shown(value)}")
     return value.lower()
 
 
@@ -66,21 +67,21 @@ def flag(fields: Mapping[str, Any], name: str) -> bool:
     """A JSON boolean; absent means false. Raises MalformedAnswer naming the field."""
     value = fields.get(name, False)
     if not isinstance(value, bool):
-        raise MalformedAnswer(f"{name}: expected true or false, got {_shown(value)}")
+        raise MalformedAnswer(f"{name}: expected true or false, got {shown(value)}")
     return value
 
 
 def own_address(value: str, name: str) -> str:
     """An address that our own side gives, in lower case. Raises ValueError naming it."""
     if not isinstance(value, str) or _ADDRESS.fullmatch(value) is None:
-        raise ValueError(f"{name}: expected 0x and 40 hex digits, got {_shown(value)}")
+        raise ValueError(f"{name}: expected 0x and 40 hex digits, got {shown(value)}")
     return value.lower()
 
 
 def own_hash(value: str, name: str) -> str:
     """A 32-byte hash that our own side gives, in lower case. Raises ValueError naming it."""
     if not isinstance(value, str) or _HASH.fullmatch(value) is None:
-        raise ValueError(f"{name}: expected 0x and 64 hex digits, got {_shown(value)}")
+        raise ValueError(f"{name}: expected 0x and 64 hex digits, got {shown(value)}")
     return value.lower()
 
 
@@ -89,7 +90,7 @@ def header(answer: object) -> Head:
     if answer is None:
         raise NotFound("no such block")
     if not isinstance(answer, dict):
-        raise MalformedAnswer(f"block: expected an object, got {_shown(answer)}")
+        raise MalformedAnswer(f"block: expected an object, got {shown(answer)}")
     return Head(
         number=quantity(answer, "number"),
         hash=hash32(answer, "hash"),
@@ -98,16 +99,11 @@ def header(answer: object) -> Head:
     )
 
 
-def text_of(value: object) -> str:
-    """A short text of what a node sent, for error messages."""
-    return _shown(value)
-
-
 def error_of(error: object, endpoint: str, method: str) -> ChainError:
     """The typed error for the `error` object of a JSON-RPC answer."""
     fields = error if isinstance(error, dict) else {}
     message = fields.get("message")
-    reason = message if isinstance(message, str) and message.strip() else f"error {_shown(error)}"
+    reason = message if isinstance(message, str) and message.strip() else f"error {shown(error)}"
     code = fields.get("code") if isinstance(fields.get("code"), int) else None
     data = fields.get("data")
     if method == "eth_call" and (code == 3 or _REVERT.search(reason)):
@@ -123,7 +119,3 @@ def error_of(error: object, endpoint: str, method: str) -> ChainError:
     if method == "eth_getLogs" and (code == -32005 or _TOO_MUCH.search(reason)):
         return TooMuch(reason, code=code, endpoint=endpoint, method=method)
     return RpcRefused(reason, code=code, data=data if isinstance(data, str) else None, endpoint=endpoint, method=method)
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:80]

@@ -7,9 +7,12 @@ is not understood means "not known": neither success nor failure.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from reactor.chains.errors import Means, RpcProblem
+from reactor.foreign import one_line
+
+_TEXT_LIMIT: Final = 400
 
 
 class PocketConfigError(ValueError):
@@ -26,16 +29,19 @@ class PocketDecodeError(ValueError):
 
 
 class PocketRpcError(RpcProblem):
-    """A call failed. `endpoint` is the configured name of the endpoint that was asked, never its URL."""
+    """A call failed. `endpoint` is the configured name of the endpoint that was asked, never its URL.
+
+    `text` is one line, cleaned (`reactor.foreign`): a node's words are shown in logs, heartbeats and documents.
+    """
 
     failover: ClassVar[bool] = False
     retryable: ClassVar[bool] = False
 
     def __init__(self, endpoint: str, call: str, text: str) -> None:
-        super().__init__(f"{endpoint}: {call}: {text}")
         self.endpoint = endpoint
         self.call = call
-        self.text = text
+        self.text = one_line(text, _TEXT_LIMIT)
+        super().__init__(f"{endpoint}: {call}: {self.text}")
 
 
 class RpcUnavailable(PocketRpcError):  # noqa: N818 - the field's term, and the error's name in metrics
@@ -65,9 +71,10 @@ class WrongChain(PocketRpcError):  # noqa: N818
     failover = True
 
     def __init__(self, endpoint: str, call: str, expected: str, found: str) -> None:
-        super().__init__(endpoint, call, f"chain id is {found!r}, expected {expected!r}: correct the endpoint or the chain id")
         self.expected = expected
-        self.found = found
+        self.found = one_line(found, 60)
+        text = f"chain id is {self.found!r}, expected {expected!r}: correct the endpoint or the chain id"
+        super().__init__(endpoint, call, text)
 
 
 class MalformedAnswer(PocketRpcError):  # noqa: N818
@@ -80,7 +87,7 @@ class MalformedAnswer(PocketRpcError):  # noqa: N818
     def __init__(self, endpoint: str, call: str, field: str, reason: str) -> None:
         super().__init__(endpoint, call, f"{field}: {reason}")
         self.field = field
-        self.reason = reason
+        self.reason = one_line(reason, _TEXT_LIMIT)
 
 
 class WindowNotReady(PocketRpcError):  # noqa: N818

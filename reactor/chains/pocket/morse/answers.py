@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 from reactor.chains.pocket.errors import MalformedAnswer, NotFound, PocketDecodeError, RpcRefused, RpcUnavailable
 from reactor.chains.pocket.morse.codec import CODEC_UPGRADE_HEIGHT, SendMsg, StdTx, decode_tx, tx_hash
 from reactor.chains.pocket.types import PocketBlock, PocketTx, SubmitOutcome, SubmitResult
+from reactor.foreign import one_line, shown
 
 _NOT_FOUND: Final = re.compile(r"tx \([0-9a-f]{64}\) not found", re.IGNORECASE)
 _BEYOND_TIP: Final = "must be less than or equal to the current blockchain height"
@@ -45,8 +46,7 @@ class Asked:
 
 
 def _snippet(body: bytes) -> str:
-    text = body.decode("utf-8", "replace").strip()
-    return text[:_SNIPPET] if text else "empty body"
+    return one_line(body.decode("utf-8", "replace"), _SNIPPET) or "empty body"
 
 
 def _parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON
@@ -93,7 +93,7 @@ def _refuse_wrapped_error(asked: Asked, value: Any) -> None:  # noqa: ANN401 - J
         text = str(error.get("message", ""))
         if _NOT_FOUND.search(text) or _BEYOND_TIP in text or IN_CACHE in text:
             asked.raise_refusal(text, 200)
-        raise RpcUnavailable(asked.endpoint, asked.call, f"gateway error {error.get('code')}: {text[:_SNIPPET]}")
+        raise RpcUnavailable(asked.endpoint, asked.call, f"gateway error {error.get('code')}: {text}")
     if set(value) == {"code", "message"} and isinstance(value["message"], str):
         asked.raise_refusal(value["message"], 200)
 
@@ -122,7 +122,7 @@ def integer(asked: Asked, value: Any, path: str, *, text: bool = False) -> int: 
     if isinstance(found, float) and found.is_integer():
         found = int(found)  # numbers pass through a double on the node's side
     if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found <= _LARGEST:
-        raise asked.malformed(path, f"expected an integer from 0 to 2^63 - 1, got {str(found)[:60]!r}")
+        raise asked.malformed(path, f"expected an integer from 0 to 2^63 - 1, got {shown(found)}")
     return found
 
 
@@ -132,7 +132,7 @@ def text_of(asked: Asked, value: Any, path: str, pattern: re.Pattern[str] | None
     if not isinstance(found, str):
         raise asked.malformed(path, f"expected a string, got {type(found).__name__}")
     if pattern is not None and not pattern.fullmatch(found):
-        raise asked.malformed(path, f"unexpected text {found[:80]!r}")
+        raise asked.malformed(path, f"unexpected text {shown(found)}")
     return found
 
 
@@ -169,13 +169,13 @@ def parse_block(asked: Asked, value: Any) -> PocketBlock:  # noqa: ANN401 - JSON
     try:
         time = datetime.fromisoformat(when)
     except ValueError:
-        raise asked.malformed("block.header.time", f"not a time: {when[:60]!r}") from None
+        raise asked.malformed("block.header.time", f"not a time: {shown(when)}") from None
     if time.tzinfo is None:
         raise asked.malformed("block.header.time", "without a time zone")
     try:
         time = time.astimezone(UTC)
     except OverflowError:  # an offset can lead out of the years that there are
-        raise asked.malformed("block.header.time", f"not a time: {when[:60]!r}") from None
+        raise asked.malformed("block.header.time", f"not a time: {shown(when)}") from None
     return PocketBlock(
         height=integer(asked, header, "height", text=True),
         hash=text_of(asked, value, hash_path, _HASH).lower(),
@@ -263,4 +263,4 @@ def parse_submission(asked: Asked, value: Any, hash_: str) -> SubmitResult:  # n
     # `auth` 6 is also "does not have enough coins": only the text tells them apart.
     duplicate = codespace == "auth" and code == 6 and _DUPLICATE in raw_log
     outcome = SubmitOutcome.DUPLICATE_INDEXED if duplicate else SubmitOutcome.REJECTED
-    return SubmitResult(outcome, hash_, asked.endpoint, code, codespace, raw_log)
+    return SubmitResult(outcome, hash_, asked.endpoint, code, codespace, one_line(raw_log, _SNIPPET))
