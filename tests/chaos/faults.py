@@ -22,7 +22,9 @@ from infra.localnet.pocket.misbehaviour import (
     EmptyAnswer,
     Hang,
     HtmlPage,
+    LoseMempool,
     Misbehaviour,
+    RefuseUntilBlock,
     ServerError,
     Slow,
     StaleHeight,
@@ -98,6 +100,8 @@ class Storms:
             case kinds.SharedPocket():
                 with world.net.pocket.misbehaving(fault.misbehaviour):
                     await asyncio.sleep(fault.seconds)
+            case kinds.PocketRestart():
+                await self._restart_pocket(fault.seconds)
             case kinds.AnvilFreeze():
                 world.net.anvil.process.freeze()
                 await asyncio.sleep(fault.seconds)
@@ -177,6 +181,14 @@ class Storms:
         pocket = self.world.pocket[fault.target]
         with pocket.misbehaving(_pocket_switch(fault.how, pocket)):
             await asyncio.sleep(fault.seconds)
+
+    async def _restart_pocket(self, seconds: float) -> None:
+        node = self.world.net.pocket
+        with node.misbehaving(RefuseUntilBlock(), LoseMempool()):
+            await node.stop()
+            await asyncio.sleep(seconds)
+            await node.start()
+            await node.wait_for_height(node.height + 1, seconds=_HELD_SECONDS)
 
     async def _kms(self, fault: kinds.KmsThrottle) -> None:
         kms = self.world.kms[fault.target]

@@ -252,6 +252,18 @@ class SharedPocket(Fault):
         return "pocket"
 
 
+class PocketRestart(Fault):
+    """The Pocket node that all share is killed and started again after `seconds`, with the habits of a real one: what waited for
+    a block is lost, and until its first new block it refuses every transaction."""
+
+    kind: Literal["pocket_restart"]
+    seconds: Seconds
+
+    @property
+    def subject(self) -> str:
+        return "pocket"
+
+
 class _OnEthereum(Fault):
     @property
     def subject(self) -> str:
@@ -312,6 +324,7 @@ AnyFault = Annotated[
     | MongoStepDown
     | MongoGone
     | SharedPocket
+    | PocketRestart
     | AnvilFreeze
     | Reorg
     | Rollback

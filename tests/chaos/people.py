@@ -14,6 +14,7 @@ from web3.exceptions import Web3Exception
 
 from infra.localnet.deploy import DeployError
 from infra.localnet.network import Localnet
+from infra.localnet.pocket.mempool import AlreadyInCacheError
 from infra.localnet.user import User
 from reactor.documents.statuses import Collection, Status
 from tests.chaos.manifest import Requests
@@ -45,6 +46,7 @@ class People:
     deposits: dict[str, int] = field(default_factory=dict)
     bad_deposits: dict[str, tuple[int, str]] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
+    _sent: dict[str, bytes] = field(default_factory=dict)
 
     # --- deposits ------------------------------------------------------------------------------------------------
 
@@ -60,9 +62,19 @@ class People:
         self.bad_deposits[self._pay(sender, amount, self.rng.choice(BAD_MEMOS))] = (amount, sender.pocket_address)
 
     def _pay(self, sender: User, amount: int, memo: str) -> str:
-        submitted = self.net.pocket.chain.submit(sender.identity.pocket.send(self.net.bridge.vault, amount, memo))
+        raw = sender.identity.pocket.send(self.net.bridge.vault, amount, memo)
+        submitted = self.net.pocket.chain.submit(raw)
         assert submitted.rejection is None, submitted.rejection
+        self._sent[submitted.hash] = raw
         return submitted.hash.lower()
+
+    def _send_again(self) -> int:
+        """Whatever is in no block: a node may have lost it with its mempool. How many wait."""
+        missing = {hash_: raw for hash_, raw in self._sent.items() if self.net.pocket.find(hash_) is None}
+        for raw in missing.values():
+            with suppress(AlreadyInCacheError):
+                self.net.pocket.chain.submit(raw)
+        return len(missing)
 
     async def keep_depositing(self, seconds: float) -> None:
         """All deposits, spread over the time."""
@@ -72,6 +84,8 @@ class People:
         for send in [self.deposit, *order]:
             send()
             await asyncio.sleep(self.rng.uniform(0, 2 * pause))
+        while self._send_again():  # noqa: ASYNC110 - blocks are made in no task of ours
+            await asyncio.sleep(1)
 
     # --- Ethereum ------------------------------------------------------------------------------------------------
 

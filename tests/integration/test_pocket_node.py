@@ -52,7 +52,7 @@ async def test_success_and_error_look_like_the_nodes(node: PocketNode, http: aio
 @pytest.mark.parametrize(
     ("method", "path", "status", "text"),
     [
-        ("GET", "/v1", 200, '"RC-0.9.2"'),
+        ("GET", "/v1", 200, '"RC-0.12.0"'),
         ("GET", "/v1/query/height", 405, "Method Not Allowed\n"),
         ("POST", "/v1", 405, "Method Not Allowed\n"),
         ("POST", "/v1/query/allblocktxs", 404, "404 page not found\n"),
@@ -70,7 +70,7 @@ async def test_bodies_default_and_wrong_types_are_refused(node: PocketNode, http
     wrong = await ask(http, node, "query/block", {"height": "1"})
     assert wrong.status == 400
     assert wrong.json["message"] == "json: cannot unmarshal string into Go struct field HeightParams.height of type int64"
-    cut = await ask(http, node, "query/height", data=b'{"a":"' + b"x" * (1 << 20) + b'"}')
+    cut = await ask(http, node, "query/block", data=b'{"a":"' + b"x" * (1 << 20) + b'"}')
     assert cut.status == 400
 
 

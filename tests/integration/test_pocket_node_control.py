@@ -1,6 +1,7 @@
 """The development node under control: the `/dev` interface, its timer, its process, a long history."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
@@ -10,11 +11,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from pocket_node_helpers import ALICE, BOB, RICH, ROOT, VAULT, ask, http_session, rich_node, step_with
+from pocket_node_helpers import ALICE, BOB, RICH, ROOT, VAULT, ask, http_session, rawtx, rich_node, step_with
 
-from infra.localnet.pocket import (
-    PocketNode,
-)
+from infra.localnet.pocket import LoseMempool, PocketNode, RefuseUntilBlock, Submission
 from infra.localnet.pocket.misbehaviour import MISBEHAVIOUR
 from infra.localnet.pocket.wallet import tx_hash
 
@@ -71,6 +70,8 @@ async def test_control_equals_the_methods(node: PocketNode, http: aiohttp.Client
         ("misbehave", {"kind": "slow", "second": 1}, "second"),
         ("misbehave", {"kind": "lose_submitted", "times": 0}, "greater than 0"),
         ("behave", {"kinds": "slow"}, "kinds"),
+        ("restart", {"seconds": -1}, "seconds"),
+        ("restart", {"seconds": "1"}, "seconds"),
     ],
 )
 async def test_control_refuses(node: PocketNode, http: aiohttp.ClientSession, name: str, body: Any, message: str) -> None:
@@ -83,7 +84,7 @@ async def test_control_refuses(node: PocketNode, http: aiohttp.ClientSession, na
 def test_every_switch_is_in_the_readme() -> None:
     readme = (ROOT / "infra" / "localnet" / "pocket" / "README.md").read_text()
     kinds = MISBEHAVIOUR.json_schema()["discriminator"]["mapping"]
-    assert len(kinds) == 16
+    assert len(kinds) == 19
     for kind in kinds:
         assert f"`{kind}`" in readme
 
@@ -190,3 +191,57 @@ async def test_ten_thousand_transactions_page_quickly(node: PocketNode, http: ai
         times.append(time.perf_counter() - started)
     assert (answer.json["page_count"], answer.json["total_txs"]) == (1000, 10_001)
     assert min(times) < 0.5
+
+
+# --- the habits of a real node at its start -------------------------------------------------------------------------
+
+
+def code_of(answer: Submission) -> int:
+    return 0 if answer.rejection is None else answer.rejection.code
+
+
+async def test_from_its_start_until_its_first_block_it_refuses_every_transaction_with_code_4(node: PocketNode) -> None:
+    early, done = ALICE.send(BOB.address, 1), ALICE.send(BOB.address, 2)
+    step_with(node, done)
+    node.misbehave(RefuseUntilBlock(), LoseMempool())
+    assert code_of(node.submit(early)) == 0, "the habit is felt from the next start on"
+    await node.stop()
+    await node.start()
+    assert node.dump()["mempool"] == [], "what waited is lost"
+    for _ in range(2):
+        refused = node.submit(early).rejection
+        assert refused is not None
+        assert (refused.codespace, refused.code) == ("sdk", 4)
+        assert refused.message == "signature verification failed for the transaction"
+    assert code_of(node.submit(done)) == 6, "what stands in the index is known all the same"
+    node.step()
+    assert code_of(node.submit(early)) == 0
+    node.step()
+    assert node.find(tx_hash(early)) is not None
+
+
+async def test_without_the_habits_nothing_is_lost_or_refused_at_a_start(node: PocketNode) -> None:
+    raw = ALICE.send(BOB.address, 1)
+    node.submit(raw)
+    await node.stop()
+    await node.start()
+    assert node.dump()["mempool"] == [tx_hash(raw).upper()]
+    assert code_of(node.submit(ALICE.send(BOB.address, 2))) == 0
+
+
+async def test_the_control_interface_restarts_the_node(node: PocketNode, http: aiohttp.ClientSession) -> None:
+    for kind in ("refuse_until_block", "lose_mempool"):
+        assert (await ask(http, node, "/dev/misbehave", {"kind": kind})).status == 200
+    node.submit(ALICE.send(BOB.address, 1))
+    assert (await ask(http, node, "/dev/restart", {"seconds": 0.05})).json == {"seconds": 0.05}
+    with pytest.raises(RuntimeError, match="already"):
+        node.restart()
+    raw = ALICE.send(BOB.address, 2)
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                answer = await rawtx(http, node, raw)
+                if answer.json.get("code") == 4:
+                    break
+            await asyncio.sleep(0.01)
+    assert (await ask(http, node, "/dev/state", method="GET")).json["mempool"] == []

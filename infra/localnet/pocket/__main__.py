@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from infra.localnet.pocket.genesis import DEFAULT_CHAIN_ID, Genesis, GenesisError
-from infra.localnet.pocket.misbehaviour import AbciLogging, IndexLag, Misbehaviour
+from infra.localnet.pocket.misbehaviour import AbciLogging, IndexLag, Misbehaviour, RefuseUntilBlock
 from infra.localnet.pocket.node import PocketNode
 from infra.localnet.pocket.statefile import StateFileError
 from infra.localnet.ports import HOST
@@ -26,6 +26,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--genesis", type=Path, help="JSON file: see README.md")
     parser.add_argument("--state", type=Path, help="file in which the chain survives a restart")
     parser.add_argument("--index-lag-ms", type=float, default=0.0, help="transactions appear this long after their block")
+    parser.add_argument("--refuse-until-block", action="store_true", help="refuse transactions until the first new block")
     parser.add_argument("--abci-logging", action="store_true", help="answer rawtx with logs")
     return parser.parse_args(argv)
 
@@ -38,6 +39,8 @@ def build(arguments: argparse.Namespace) -> PocketNode:
     switches: list[Misbehaviour] = []
     if arguments.index_lag_ms:
         switches.append(IndexLag(seconds=arguments.index_lag_ms / 1000))
+    if arguments.refuse_until_block:
+        switches.append(RefuseUntilBlock())
     if arguments.abci_logging:
         switches.append(AbciLogging())
     return PocketNode(

@@ -58,14 +58,22 @@ def undecodable(message: str) -> Rejection:
     return Rejection(SDK, 2, message)
 
 
-def check(tx: Transaction, genesis: Genesis, accounts: Accounts) -> Rejection | None:
-    """The first check that `tx` fails, None if it passes all. The amount is not compared with the balance."""
+def without_message(message: str) -> Rejection:
+    """The rejection of a transaction that carries no message."""
+    return Rejection(SDK, 6, message)
+
+
+def check(tx: Transaction, genesis: Genesis, accounts: Accounts, chain_id: str) -> Rejection | None:
+    """The first check that `tx` fails, None if it passes all. The amount is not compared with the balance.
+
+    `chain_id`: what a signature must cover.
+    """
     return (
         _check_message(tx)
         or _check_form(tx)
         or _check_memo(tx, genesis)
         or _check_duplicate(tx, accounts)
-        or _check_signer(tx, genesis, accounts)
+        or _check_signer(tx, genesis, accounts, chain_id)
         or _check_fee_balance(tx, accounts)
     )
 
@@ -116,7 +124,7 @@ def _check_duplicate(tx: Transaction, accounts: Accounts) -> Rejection | None:
     return Rejection(AUTH, 6, message)
 
 
-def _check_signer(tx: Transaction, genesis: Genesis, accounts: Accounts) -> Rejection | None:
+def _check_signer(tx: Transaction, genesis: Genesis, accounts: Accounts, chain_id: str) -> Rejection | None:
     signer = tx.msg.from_address
     key = tx.public_key
     if key is None:
@@ -131,7 +139,7 @@ def _check_signer(tx: Transaction, genesis: Genesis, accounts: Accounts) -> Reje
     limit = _check_keys(key, genesis) if isinstance(key, MultisigKey) else _check_minimum_fee(tx, genesis)
     if limit is not None:
         return limit
-    if not key.verifies(sign_bytes(tx, genesis.chain_id), tx.signature):
+    if not key.verifies(sign_bytes(tx, chain_id), tx.signature):
         return Rejection(SDK, 4, _UNAUTHORIZED)
     return None
 

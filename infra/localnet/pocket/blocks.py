@@ -50,14 +50,14 @@ def build_block(
     total = len(txs) + (int(previous.header["total_txs"]) if previous else 0)
     last_block_id = previous.block_id if previous else _NO_BLOCK
     header = {
-        "app_hash": app_hash,
+        "app_hash": app_hash if previous else "",
         "chain_id": chain_id,
         "consensus_hash": _CONSENSUS_HASH,
         "data_hash": root_of([leaf_of(raw) for raw in txs]).hex().upper(),
         "evidence_hash": "",
         "height": str(height),
         "last_block_id": last_block_id,
-        "last_commit_hash": _digest(f"commit of {last_block_id['hash']}"),
+        "last_commit_hash": _digest(f"commit of {last_block_id['hash']}") if previous else "",
         "last_results_hash": results_hash,
         "next_validators_hash": _VALIDATORS_HASH,
         "num_txs": str(len(txs)),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
-from infra.localnet.pocket.ante import Rejection, check, fee_of, undecodable
+from infra.localnet.pocket.ante import Rejection, check, fee_of, undecodable, without_message
 from infra.localnet.pocket.blocks import Block, build_block
 from infra.localnet.pocket.genesis import Genesis
 from infra.localnet.pocket.gotext import encode_json
@@ -17,7 +17,7 @@ from infra.localnet.pocket.mempool import Mempool
 from infra.localnet.pocket.protobuf import WireError
 from infra.localnet.pocket.statefile import BlockRecord, FundRecord, StateFile
 from infra.localnet.pocket.txindex import IndexedTx, TxIndex, TxResult
-from infra.localnet.pocket.wire import Transaction, decode, hash_of
+from infra.localnet.pocket.wire import NoMessageError, Transaction, decode, hash_of
 
 Clock = Callable[[], datetime]
 MANUAL_BLOCK_TIME = timedelta(minutes=15)
@@ -115,7 +115,7 @@ class Chain:
 
     def _deliver(self, raw: bytes, height: int, position: int) -> TxResult:
         hash_ = hash_of(raw)
-        tx, rejection = self._checked(raw, height)
+        tx, rejection = self._checked(raw, height, self.genesis.chain_id)
         if rejection is None and tx is not None:
             result = self._execute(tx, height)
         else:
@@ -137,11 +137,14 @@ class Chain:
 
     # --- transactions --------------------------------------------------------------------------------------------
 
-    def submit(self, raw: bytes) -> Submission:
-        """Check a transaction and let it wait for a block. Raises `AlreadyInCacheError`."""
+    def submit(self, raw: bytes, *, nameless: bool = False) -> Submission:
+        """Check a transaction and let it wait for a block. Raises `AlreadyInCacheError`.
+
+        `nameless`: the node does not know the chain's id yet, so no signature passes.
+        """
         hash_ = hash_of(raw)
         self.mempool.remember(hash_)
-        _, rejection = self._checked(raw, self.height)
+        _, rejection = self._checked(raw, self.height, "" if nameless else self.genesis.chain_id)
         if rejection is None:
             self.mempool.add(hash_, raw)
         else:
@@ -160,12 +163,14 @@ class Chain:
             self._file.append(FundRecord(address.hex(), amount))
         return self.ledger.balance(address) or 0
 
-    def _checked(self, raw: bytes, height: int) -> tuple[Transaction | None, Rejection | None]:
+    def _checked(self, raw: bytes, height: int, chain_id: str) -> tuple[Transaction | None, Rejection | None]:
         try:
             tx = decode(raw, height)
+        except NoMessageError as error:
+            return None, without_message(str(error))
         except WireError as error:
             return None, undecodable(str(error))
-        return tx, check(tx, self.genesis, self)
+        return tx, check(tx, self.genesis, self, chain_id)
 
     # --- what the checks ask -------------------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ from infra.localnet.pocket.misbehaviour import MISBEHAVIOUR, Misbehaviour
 
 MOST_BLOCKS = 100_000
 """Blocks per `step` request."""
+LONGEST_RESTART = 600
+"""Seconds for which a `restart` request may keep the node away."""
 
 
 class Controlled(Protocol):
@@ -31,6 +33,10 @@ class Controlled(Protocol):
 
     def drop(self, hash_: str | None = None) -> tuple[str, ...]:
         """Take transactions out of the mempool; their hashes."""
+        ...
+
+    def restart(self, seconds: float = 0.0) -> None:
+        """Go away and come back."""
         ...
 
     def misbehave(self, *switches: Misbehaviour) -> None:
@@ -68,6 +74,13 @@ def routes(node: Controlled) -> list[web.RouteDef]:
     def drop(body: dict[str, Any]) -> object:
         return {"dropped": list(node.drop(_text(body, "hash") if "hash" in body else None))}
 
+    def restart(body: dict[str, Any]) -> object:
+        seconds = body.get("seconds", 0)
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_RESTART:
+            raise _BadRequestError(f"seconds: must be 0 to {LONGEST_RESTART}")
+        node.restart(seconds)
+        return {"seconds": seconds}
+
     def misbehave(body: dict[str, Any]) -> object:
         node.misbehave(MISBEHAVIOUR.validate_python(body))
         return {"misbehaviours": node.dump()["misbehaviours"]}
@@ -82,7 +95,8 @@ def routes(node: Controlled) -> list[web.RouteDef]:
     async def state(_: web.Request) -> web.Response:
         return web.json_response(node.dump())
 
-    calls = {"step": step, "fund": fund, "inject": inject, "drop": drop, "misbehave": misbehave, "behave": behave}
+    calls = {"step": step, "fund": fund, "inject": inject, "drop": drop, "restart": restart}
+    calls |= {"misbehave": misbehave, "behave": behave}
     return [web.get("/dev/state", state), *(web.post(f"/dev/{name}", _handler(call)) for name, call in calls.items())]
 
 
@@ -91,7 +105,7 @@ def _handler(call: Callable[[dict[str, Any]], object]) -> Callable[[web.Request]
         text = await request.text()
         try:
             return web.json_response(call(_object(text)))
-        except (_BadRequestError, ValidationError, GenesisError, ValueError) as error:
+        except (_BadRequestError, ValidationError, GenesisError, RuntimeError, ValueError) as error:
             return web.json_response({"error": str(error)}, status=400)
 
     return handle

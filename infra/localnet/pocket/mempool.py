@@ -37,6 +37,11 @@ class Mempool:
         """Take a transaction out of the mempool but remember it as seen; whether it waited."""
         return self._waiting.pop(hash_, None) is not None
 
+    def clear(self) -> None:
+        """Forget everything, as with the process."""
+        self._waiting.clear()
+        self._seen.clear()
+
     def settle(self, hash_: str, *, success: bool) -> None:
         """A transaction was in a block: one that succeeded stays in the cache, one that failed may come again."""
         self._waiting.pop(hash_, None)

@@ -174,6 +174,21 @@ class HideTransactions(Switch):
 
 
 @dataclass(frozen=True, slots=True)
+class RefuseUntilBlock(Switch):
+    """A habit of the real node: from its start until its first new block no signature passes (`sdk` 4), for it does not know
+    the chain's id yet. It is felt from the next start on."""
+
+    kind: Literal["refuse_until_block"] = "refuse_until_block"
+
+
+@dataclass(frozen=True, slots=True)
+class LoseMempool(Switch):
+    """Another habit: when the node ends, what waited for a block is gone, and forgotten to have been seen."""
+
+    kind: Literal["lose_mempool"] = "lose_mempool"
+
+
+@dataclass(frozen=True, slots=True)
 class OldNode(Switch):
     """An earlier version: `accounttxs` ignores `height`, the mempool look-ups are missing, `rawtx` says `"height":"0"`."""
 
@@ -191,6 +206,8 @@ Misbehaviour = (
     | AbciLogging
     | EmptyAccountTxs
     | HideTransactions
+    | RefuseUntilBlock
+    | LoseMempool
     | OldNode
 )
 MISBEHAVIOUR: TypeAdapter[Misbehaviour] = TypeAdapter(Annotated[Misbehaviour, Field(discriminator="kind")])

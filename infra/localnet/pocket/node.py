@@ -16,7 +16,7 @@ from infra.localnet.pocket.behaviour import Behaviour
 from infra.localnet.pocket.chain import Chain, Clock, Submission
 from infra.localnet.pocket.faults import fault_middleware
 from infra.localnet.pocket.genesis import Genesis
-from infra.localnet.pocket.misbehaviour import MISBEHAVIOUR, Misbehaviour
+from infra.localnet.pocket.misbehaviour import MISBEHAVIOUR, LoseMempool, Misbehaviour
 from infra.localnet.pocket.rpc import Rpc
 from infra.localnet.pocket.txindex import IndexedTx
 from infra.localnet.ports import HOST, free_port
@@ -69,6 +69,7 @@ class PocketNode:
         self._host, self._port, self._block_time = host, port, block_time
         self._runner: web.AppRunner | None = None
         self._timer: asyncio.Task[None] | None = None
+        self._restarting: asyncio.Task[None] | None = None
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -99,13 +100,14 @@ class PocketNode:
         except OSError:
             await runner.cleanup()
             raise
+        self._rpc.begin()
         self._runner = runner
         if self._block_time is not None:
             self._timer = asyncio.create_task(self._make_blocks(self._block_time))
         logger.debug("Pocket node of chain {} at {}", self.chain.genesis.chain_id, self.url)
 
     async def stop(self) -> None:
-        """Stop listening and making blocks; mempool and chain stay in memory for the next `start`.
+        """Stop listening and making blocks; mempool (unless it is to be lost) and chain stay in memory for the next `start`.
 
         Raises what ended the block timer, if something did.
         """
@@ -115,13 +117,29 @@ class PocketNode:
             timer.cancel()
         if runner is not None:
             await runner.cleanup()
+            if self.behaviour.find(LoseMempool) is not None:
+                self.chain.mempool.clear()
         if timer is not None:
             with contextlib.suppress(asyncio.CancelledError):  # cancelled above; what else ended it is raised
                 await timer
 
+    def restart(self, seconds: float = 0.0) -> None:
+        """Go away at once, as with a kill, and come back after so many seconds. Raises `RuntimeError` if it is away already."""
+        if self._restarting is not None and not self._restarting.done():
+            raise RuntimeError("restart: the node is being restarted already")
+        self._restarting = asyncio.create_task(self._restart(seconds))
+
+    async def _restart(self, seconds: float) -> None:
+        await self.stop()
+        await asyncio.sleep(seconds)
+        await self.start()
+
     async def close(self) -> None:
         """Stop for good and close the state file."""
         try:
+            restarting, self._restarting = self._restarting, None
+            if restarting is not None:
+                await restarting
             await self.stop()
         finally:
             if self._owns_chain:

@@ -1,4 +1,4 @@
-"""The `/v1` interface of the node (Pocket RC-0.9.2)."""
+"""The `/v1` interface of the node (Pocket RC-0.12.0)."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -17,6 +17,7 @@ from infra.localnet.pocket.misbehaviour import (
     HideTransactions,
     LoseSubmitted,
     OldNode,
+    RefuseUntilBlock,
     RejectSubmits,
 )
 from infra.localnet.pocket.parameters import ParameterError, Parameters, Shape
@@ -24,10 +25,12 @@ from infra.localnet.pocket.txindex import Found, IndexedTx
 from infra.localnet.pocket.views import View
 from infra.localnet.pocket.wire import decode, hash_of
 
-VERSION = "RC-0.9.2"
+VERSION = "RC-0.12.0"
 MAX_PER_PAGE = 10_000
 DEFAULT_PER_PAGE = 30
 JSON_TYPE = "application/json; charset=utf-8"
+OTHER_JSON_TYPE = "application/json; charset=UTF-8"
+"""What errors and the version carry: the node writes them in another way."""
 _IN_CACHE = "broadcast_tx_sync: RPC error -32603 - Internal error: tx already exists in cache"
 _ADDRESS_SIZE = 20
 
@@ -38,14 +41,14 @@ class BadRequestError(Exception):
     """Answered with HTTP 400 and this text."""
 
 
-def json_response(text: str, status: int = 200) -> web.Response:
+def json_response(text: str, status: int = 200, content_type: str = JSON_TYPE) -> web.Response:
     """JSON with the header that the node sends."""
-    return web.Response(body=text.encode(), status=status, headers={"Content-Type": JSON_TYPE})
+    return web.Response(body=text.encode(), status=status, headers={"Content-Type": content_type})
 
 
 def error_response(message: str, status: int = 400) -> web.Response:
     """An error as the node shows it."""
-    return json_response(parameters.error_body(status, message), status)
+    return json_response(parameters.error_body(status, message), status, OTHER_JSON_TYPE)
 
 
 class Rpc:
@@ -57,11 +60,15 @@ class Rpc:
         self._view = View(chain, behaviour)
         # Rendering dominates a page of old transactions, and they never change.
         self._rendered: dict[str, str] = {}
+        self._began_at = 0
+
+    def begin(self) -> None:
+        """The node starts at the height that the chain has now."""
+        self._began_at = self._chain.height
 
     def routes(self) -> list[web.RouteDef]:
         """The routes of the interface."""
         calls: list[tuple[str, Shape, Call]] = [
-            ("query/height", parameters.HEIGHT, self._height),
             ("query/block", parameters.HEIGHT, self._block),
             ("query/tx", parameters.HASH, self._tx),
             ("query/accounttxs", parameters.ACCOUNT_TXS, self._account_txs),
@@ -74,19 +81,21 @@ class Rpc:
             ("client/rawtx", parameters.RAW_TX, self._raw_tx),
         ]
         posts = [web.post(f"/v1/{path}", self._handler(shape, call)) for path, shape, call in calls]
-        return [web.get("/v1", self._version, allow_head=False), *posts]
+        # Its body is not even read.
+        routes = [web.get("/v1", self._version, allow_head=False), web.post("/v1/query/height", self._height), *posts]
+        return [*routes, *(web.options(path, _nothing) for path in sorted({route.path for route in routes}))]
 
     @staticmethod
     def _handler(shape: Shape, call: Call) -> Callable[[web.Request], Awaitable[web.Response]]:
         return partial(_serve, shape, call)
 
     async def _version(self, _: web.Request) -> web.Response:
-        return json_response(encode_json(VERSION))
+        return json_response(encode_json(VERSION), content_type=OTHER_JSON_TYPE)
 
     # --- blocks --------------------------------------------------------------------------------------------------
 
-    def _height(self, _: Parameters) -> object:
-        return {"height": self._view.height}
+    async def _height(self, _: web.Request) -> web.Response:
+        return json_response(shapes.answer_text({"height": self._view.height}))
 
     def _block(self, asked: Parameters) -> object:
         return shapes.block(self._view.block(asked.integer("height")), self._view.chain_id)
@@ -190,13 +199,18 @@ class Rpc:
         refuse = self._behaviour.take(RejectSubmits)
         if isinstance(refuse, RejectSubmits):
             return Submission(hash_of(raw), Rejection(refuse.codespace, refuse.code, refuse.message))
-        answer = self._chain.submit(raw)
+        fresh = self._behaviour.find(RefuseUntilBlock) is not None and self._chain.height <= self._began_at
+        answer = self._chain.submit(raw, nameless=fresh)
         if answer.rejection is None:
             lose = self._behaviour.take(LoseSubmitted)
             if isinstance(lose, LoseSubmitted):
                 forget = self._chain.mempool.lose if lose.cached else self._chain.mempool.forget
                 forget(answer.hash)
         return answer
+
+
+async def _nothing(_: web.Request) -> web.Response:
+    return web.Response()
 
 
 async def _serve(shape: Shape, call: Call, request: web.Request) -> web.Response:

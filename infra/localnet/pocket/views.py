@@ -8,6 +8,9 @@ from infra.localnet.pocket.chain import Chain, NotThereError
 from infra.localnet.pocket.misbehaviour import IndexLag, StaleHeight, WrongChainId
 from infra.localnet.pocket.txindex import IndexedTx
 
+_STORE = "0xc000a256a0"
+"""Where the store lies in the node's memory: its texts show it, and another one of its stores each time."""
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -48,7 +51,7 @@ class View:
         if height > self.height:
             raise NotThereError(f"height {height} must be less than or equal to the current blockchain height {self.height}")
         if height < 0:
-            raise NotThereError("height must be greater than 0")
+            raise NotThereError(f"height must be greater than 0, but got {height}")
         return self.chain.block(height or self.height)
 
     def tx(self, hash_: bytes) -> IndexedTx:
@@ -63,10 +66,11 @@ class View:
 
     def state_height(self, height: int) -> int:
         """The height at which balances are asked for, 0 being the last. Raises `NotThereError`."""
+        if height < 0:
+            raise NotThereError("block at height not found")
         if height > self.executed:
-            raise NotThereError(
-                f"failed to load state at height {height}; version does not exist (latest height: {self.executed})"
-            )
+            wanted = f"wanted to load target {height} but only found up to {self.executed}"
+            raise NotThereError(f"error loading store: KVStoreKey{{{_STORE}, application}}, in LoadLazyVersion: {wanted}")
         return height or self.executed
 
     def balance(self, address: bytes, height: int) -> int | None:

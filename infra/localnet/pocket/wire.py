@@ -12,6 +12,11 @@ from infra.localnet.pocket.gotext import encode_json, parse_integer, text_of
 from infra.localnet.pocket.keys import PublicKey, read_public_key
 from infra.localnet.pocket.protobuf import BYTES, VARINT, WireError, read_fields, signed64, strip_length
 
+
+class NoMessageError(WireError):
+    """A transaction that reads well and carries no message."""
+
+
 SEND_URL = "/x.nodes.MsgSend"
 CODEC_UPGRADE_HEIGHT = 30024
 """From this height on mainnet reads protobuf only; below it the amino envelope is tried first."""
@@ -68,6 +73,8 @@ def decode(raw: bytes, height: int = 0) -> Transaction:
         if height < CODEC_UPGRADE_HEIGHT and body.startswith(_AMINO_TX):
             return _read_body(raw, body[len(_AMINO_TX) :], _read_amino_msg)
         return _read_body(raw, body, _read_any)
+    except NoMessageError:
+        raise
     except WireError as error:
         raise WireError(f"error decoding transaction: {error}") from None
 
@@ -89,6 +96,8 @@ def _read_body(raw: bytes, body: bytes, read_msg: Callable[[bytes], Send]) -> Tr
         elif number == 5:
             entropy = _int64(kind, value, "Entropy")
     key, signed = _read_signature(signature)
+    if not msg:
+        raise NoMessageError("Tx.GetMsg() must return at least one message")
     return Transaction(raw, read_msg(msg), tuple(fee), key, signed, memo, entropy)
 
 
