@@ -164,8 +164,8 @@ class EthereumChain:
             return await self._agreed_view()
 
         async def read(endpoint: Endpoint) -> HeadView:
-            head, label = await self._latest(endpoint)
-            return HeadView(head, await self._final(endpoint, head), label)
+            head, name = await self._latest(endpoint)
+            return HeadView(head, await self._final(endpoint, head), name)
 
         return await self._nodes.run(read)
 
@@ -174,7 +174,7 @@ class EthereumChain:
 
         async def read(endpoint: Endpoint) -> HeadView:
             head = await self._nodes.header(endpoint, "latest")
-            return HeadView(head, await self._final(endpoint, head), endpoint.label)
+            return HeadView(head, await self._final(endpoint, head), endpoint.name)
 
         views = await self._nodes.some("heads", read)
         lowest = min(views, key=lambda view: view.head.number)
@@ -252,17 +252,17 @@ class EthereumChain:
         """The current view; one call as long as the head stands, since `safe` and `finalized` move with heads."""
 
         async def read(endpoint: Endpoint) -> HeadView:
-            head, label = await self._latest(endpoint)
-            if shown is not None and shown.head == head and shown.endpoint == label:
+            head, name = await self._latest(endpoint)
+            if shown is not None and shown.head == head and shown.endpoint == name:
                 return shown
-            return HeadView(head, await self._final(endpoint, head), label)
+            return HeadView(head, await self._final(endpoint, head), name)
 
         return await self._nodes.run(read)
 
     async def _latest(self, endpoint: Endpoint) -> tuple[Head, str]:
         head = await self._nodes.header(endpoint, "latest")
         self._newest = head
-        return head, endpoint.label
+        return head, endpoint.name
 
     async def _final(self, endpoint: Endpoint, head: Head) -> Head | None:
         deepest = head.number - self.finality.blocks
@@ -279,12 +279,13 @@ class EthereumChain:
 
     # Events
 
-    async def window(self, from_block: int, to_block: int) -> Window:
+    async def window(self, from_block: int, to_block: int, *, apart_from: str = "") -> Window:
         """Our contracts' events from `from_block` on, as far as the node's limits allow, at most to `to_block`.
 
+        `apart_from`, for a second reading: the endpoint (`Window.endpoint`) that is asked only where no other can answer.
         NotFound means that no endpoint has come that far yet. See `ContractEvents.window`.
         """
-        return await self._events.window(from_block, to_block)
+        return await self._events.window(from_block, to_block, apart_from=apart_from)
 
     async def minted_lookup(self, recipient: str, nonce: int, from_block: int, to_block: int) -> tuple[MintedEvent, ...]:
         """The `Minted` events to `recipient` with `nonce` in the blocks `from_block` to `to_block`, both included."""

@@ -50,29 +50,32 @@ class ContractEvents:
         # Lookups by recipient and nonce match next to nothing, so nodes allow them more blocks.
         self._lookup_span = Span(blocks=span.most, most=max(span.most, 100_000))
 
-    async def window(self, from_block: int, to_block: int) -> Window:
+    async def window(self, from_block: int, to_block: int, *, apart_from: str = "") -> Window:
         """Our contracts' events from `from_block` on, as far as the node's limits allow, at most to `to_block`.
 
         The window counts as read only at an endpoint that shows the header of its last block before and after: a lagging node
-        answers "nothing" instead of an error. NotFound means that no endpoint has come that far yet.
+        answers "nothing" instead of an error. NotFound means that no endpoint has come that far yet. `apart_from`: the name
+        of the endpoint that is asked only where no other can answer, since it answered the first time.
 
         SECURITY: with agreement it counts as read only when so many endpoints showed the same events up to the same last block:
         who hides a burn or invents one is outvoted and named, and where that cannot be decided nothing is read.
         """
         _check_range(from_block, to_block)
         if self._nodes.agreement > 1:
-            return await self._agreed_window(from_block, to_block)
-        window, changes = await self._nodes.run(lambda endpoint: self._window(endpoint, from_block, to_block, self.span))
+            return await self._agreed_window(from_block, to_block, apart_from)
+        window, changes = await self._nodes.run(
+            lambda endpoint: self._window(endpoint, from_block, to_block, self.span), last=apart_from
+        )
         self._on_changes(changes)
         return window
 
-    async def _agreed_window(self, from_block: int, to_block: int) -> Window:
+    async def _agreed_window(self, from_block: int, to_block: int, last: str) -> Window:
         """All endpoints are asked for the same blocks; a size that one of those needed refuses is halved for all."""
         for _ in range(_SHRINKS):
             blocks = min(self.span.blocks, to_block - from_block + 1)
             began = time.monotonic()
             try:
-                window, changes = await self._agreed(from_block, from_block + blocks - 1)
+                window, changes = await self._agreed(from_block, from_block + blocks - 1, last)
             except wire.TooMuch:
                 if not self.span.refused(blocks):
                     raise
@@ -85,7 +88,7 @@ class ContractEvents:
             return window
         raise wire.TooMuch("no size of window is small enough", method="eth_getLogs")
 
-    async def _agreed(self, from_block: int, to_block: int) -> _Shown:
+    async def _agreed(self, from_block: int, to_block: int, last: str) -> _Shown:
         question = Question[_Shown](
             f"the events of blocks {from_block} to {to_block}",
             "events",
@@ -94,7 +97,7 @@ class ContractEvents:
             soft=(wire.TooMuch, NotFound),
             accuse="shows other events",
         )
-        return await self._nodes.agree(question, lambda endpoint: self._window(endpoint, from_block, to_block, None))
+        return await self._nodes.agree(question, lambda endpoint: self._window(endpoint, from_block, to_block, None), last=last)
 
     async def _window(self, endpoint: Endpoint, from_block: int, to_block: int, span: Span | None) -> _Shown:
         """One endpoint's, and its events that may have changed the contracts' state; without a span all of it or an error."""
@@ -109,7 +112,7 @@ class ContractEvents:
             burns=logs.burns_of(found, self.wpokt, times),
             minted=logs.minted_of(found, self.wpokt, times),
             last_header=last,
-            endpoint=endpoint.label,
+            endpoint=endpoint.name,
             contracts_changed=bool(changes),
         )
         return window, changes

@@ -66,13 +66,13 @@ class Nodes:
         self.agreement = checked_agreement(agreement, len(self.endpoints.all))
         self._transports = {endpoint: transport(endpoint.url, seconds) for endpoint in self.endpoints.all}
 
-    async def run(self, operation: Callable[[Endpoint], Awaitable[T]]) -> T:
+    async def run(self, operation: Callable[[Endpoint], Awaitable[T]], *, last: str = "") -> T:
         """See `Endpoints.run`."""
-        return await self.endpoints.run(operation)
+        return await self.endpoints.run(operation, last=last)
 
-    async def agree(self, question: Question[T], operation: Callable[[Endpoint], Awaitable[T]]) -> T:
+    async def agree(self, question: Question[T], operation: Callable[[Endpoint], Awaitable[T]], *, last: str = "") -> T:
         """See `reactor.chains.agreement.agree`; with an agreement of 1 the same as `run`."""
-        return await agree(self.endpoints, self.agreement, question, operation)
+        return await agree(self.endpoints, self.agreement, question, operation, last=last)
 
     async def some(self, subject: str, operation: Callable[[Endpoint], Awaitable[T]]) -> list[T]:
         """The results of as many nodes as must agree, whatever they say."""

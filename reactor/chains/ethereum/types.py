@@ -34,7 +34,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class HeadView:
-    """One endpoint's view: its newest block, its newest final block (None while no block is deep enough), its label."""
+    """One endpoint's view: its newest block, its newest final block (None while no block is deep enough), its unique name."""
 
     head: Head
     final: Head | None
@@ -95,8 +95,8 @@ class Window:
     """All our events in the blocks `from_block` to `to_block`, both included, as one endpoint shows them.
 
     `to_block` may lie before what was asked for (the window adapts to the node's limits): go on at `to_block + 1`.
-    `last_header` is the header of `to_block` at that endpoint. `contracts_changed`: an event in it may have changed
-    `ContractFacts`.
+    `last_header` is the header of `to_block` at that endpoint, whose unique name is `endpoint`. `contracts_changed`: an event in
+    it may have changed `ContractFacts`.
     """
 
     from_block: int
