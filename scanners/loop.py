@@ -6,8 +6,10 @@ then are documents inserted and doorbells rung.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from loguru import logger
@@ -31,6 +33,8 @@ PROGRESS_BLOCKS: Final = 1000
 RESCAN_WINDOWS: Final = 10
 """How many windows are read again for an operator between two looks at the head."""
 
+_LONGEST_FAILURE: Final = 500
+
 Insert = Callable[[Collection, Sequence[Mapping[str, Any]]], Awaitable[object]]
 Clock = Callable[[], Any]
 
@@ -53,6 +57,19 @@ class Reading:
     last: int
     events: Mapping[EventKind, Sequence[Event]]
     rest: BlockRef | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """How far a chain was read, for whoever asks after this validator's health.
+
+    `at`: when it was last read to the head that its node showed then, by the monotonic clock in seconds; None: not yet in this
+    process. `head`: that head. `failure`: why the last try did not get there; empty where it did.
+    """
+
+    at: float | None = None
+    head: int = 0
+    failure: str = ""
 
 
 class Watched(Protocol):
@@ -113,21 +130,60 @@ class ChainScanner:
         self._observe = observe
         self._newest: View | None = None
         self._told = ""
+        self._rescans_failed = 0
+        self.scanned = Scanned()
+        """How the last look at the chain went."""
 
     async def heads(self) -> AsyncIterator[int]:
         """Each new head, announced after the chain has been read as far as the node shows it: who waits for it finds its events.
 
-        Where the node cannot show the head itself yet, it is read again after the interval.
+        Where the node cannot show the head itself yet, it is read again after the interval. Raises what the chain's client does;
+        whoever follows then asks anew.
         """
         while True:
-            view = await self._watched.view()
+            view = await self._looked_at()
             if view != self._newest:
-                complete = await self.scan(view)
+                complete = await self._scanned_to(view)
                 self._newest = view if complete else None
                 yield view.head
             if self._newest is not None:
-                await self.rescan(view)
+                self.scanned = Scanned(monotonic(), view.head)
+                await self._rescan_quietly(view)
             await asyncio.sleep(self._interval)
+
+    async def _looked_at(self) -> View:
+        with self._noting():
+            return await self._watched.view()
+
+    async def _scanned_to(self, view: View) -> bool:
+        with self._noting():
+            return await self.scan(view)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Keep why a look failed."""
+        try:
+            yield
+        except Exception as error:
+            self._note(said(error))
+            raise
+
+    def _note(self, failure: str) -> None:
+        self.scanned = replace(self.scanned, failure=failure[:_LONGEST_FAILURE])
+
+    async def _rescan_quietly(self, view: View) -> None:
+        """What goes wrong with blocks that an operator wants read again keeps no head waiting: they are tried again later."""
+        try:
+            await self.rescan(view)
+        except Exception as error:  # noqa: BLE001 - whatever a node answers ends this call, not the scanning
+            self._rescans_failed += 1
+            if self._rescans_failed & (self._rescans_failed - 1) == 0:
+                logger.warning(
+                    "{}: blocks could not be read again, {} time(s) in a row: {}",
+                    *(self._watched.name, self._rescans_failed, said(error)),
+                )
+        else:
+            self._rescans_failed = 0
 
     async def scan(self, view: View) -> bool:
         """Read from the cursor to the head; False if the node cannot show the head yet (then it is read again soon).
@@ -135,12 +191,14 @@ class ChainScanner:
         A final event that changed stops signing, not scanning; a final block that was replaced stops both until released.
         """
         if not await self._stands():
+            self._note(f"stopped until released: {self._told}")
             return False
         first = self._first()
         began = first
         while first <= view.head:
             reading = await self._watched.read(first, view.head, view.final)
             if reading.last < first:
+                self._note(f"the node shows block {view.head} as its head, but nothing from {first} on yet")
                 return False
             await self._record(first, reading, view.final)
             first = reading.last + 1
@@ -245,6 +303,11 @@ class ChainScanner:
         except PyMongoError as error:
             # The ledger has them: the sweep inserts what is missing once Mongo answers again.
             logger.warning("{} documents of {} wait for the next sweep: {}", len(rows), collection.value, error)
+
+
+def said(error: BaseException) -> str:
+    """An error in one line for people."""
+    return f"{type(error).__name__}: {error}"[:_LONGEST_FAILURE] if str(error) else type(error).__name__
 
 
 def document_of(bridge: Bridge, event: Event, now: Any) -> tuple[Collection, Mapping[str, Any]]:  # noqa: ANN401 - datetime

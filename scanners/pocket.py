@@ -83,4 +83,4 @@ class WatchedPocket:
 
 
 def _reference(block: PocketBlock) -> BlockRef:
-    return BlockRef(block.height, block.hash, int(block.time.timestamp()))
+    return BlockRef(block.height, block.hash, int(block.time.timestamp()), block.time.microsecond // 1000)

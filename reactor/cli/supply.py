@@ -52,7 +52,7 @@ class Accounts:
 
     @property
     def before_token(self) -> int | None:
-        """The supply beyond all that the ledger saw: from before the start block, or the token's own fees."""
+        """The supply beyond all that the ledger saw: from before the start block."""
         return None if self.token is None else self.token - self.final.outstanding - self.fresh.outstanding
 
     @property
@@ -98,7 +98,7 @@ def _accounts(settings: Settings) -> Accounts:
         cursors = {kind: ledger.cursor(kind) for kind in EventKind}
         for kind in EventKind:
             for seen in ledger.not_final(kind):
-                fresh.add(bridge, seen.event)
+                fresh.add(bridge, seen.event, ledger)
     finally:
         ledger.close()
     journal = open_journal(settings)
@@ -163,6 +163,7 @@ def _plain(accounts: Accounts) -> dict[str, Any]:
         "mint": {
             "deposited": str(final.to_mint),
             "minted": str(final.minted),
+            "token_fees": str(final.token_fees),
             "in_flight": str(final.to_be_minted),
             "over": str(final.mints_over),
         },
@@ -193,7 +194,8 @@ def _print(accounts: Accounts) -> None:
     say("since the start blocks, final, by this validator's own ledger")
     say("mints, read up to Pocket {deposit} and Ethereum {minted}".format(**accounts.read))
     _row("deposited to mint", final.to_mint)
-    _row("minted", final.minted)
+    _row("minted", final.minted, "what the recipients got")
+    _row("token's fees", final.token_fees, "minted to the token's fee collector")
     _row("in flight", final.to_be_minted, "deposited, not minted yet")
     say("payouts, read up to Ethereum {burn} and Pocket {returned}".format(**accounts.read))
     _row("burned", final.burned)
@@ -209,10 +211,10 @@ def _print(accounts: Accounts) -> None:
     _row("balance", accounts.vault, "as the node says now")
     _row("unaccounted", accounts.before_vault, "from before the start block, or sent otherwise")
     say("the token")
-    _row("outstanding", final.outstanding, "minted less burned")
+    _row("outstanding", final.outstanding, "minted, with the token's fees, less burned")
     _row("not final yet", fresh.outstanding)
     _row("total supply", accounts.token, "as the node says now")
-    _row("unaccounted", accounts.before_token, "from before the start block, or the token's own fees")
+    _row("unaccounted", accounts.before_token, "from before the start block")
     _print_verdict(accounts)
 
 

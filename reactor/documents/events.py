@@ -4,16 +4,21 @@ Units: amounts are integers of upokt (6 decimals, the same on both sides); times
 Hashes and addresses are canonical: lower case, Pocket without `0x`, Ethereum with.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class BlockRef:
-    """A block as its chain names it. `time` is the header's own time."""
+    """A block as its chain names it: two are the same where height and hash are.
+
+    `time`: the header's own time in whole seconds, and `ms` the milliseconds beyond it (Ethereum has none). 0: not known. Both
+    follow from the hash, so a node that tells another time, or none, shows no other block.
+    """
 
     height: int
     hash: str
-    time: int
+    time: int = field(compare=False)
+    ms: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

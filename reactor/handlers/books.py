@@ -10,23 +10,19 @@ from typing import Final
 from loguru import logger
 
 from reactor.documents.classification import ToMint, ToPay, classify_burn, classify_deposit
-from reactor.documents.events import Deposit, Minted, Returned
+from reactor.documents.events import Minted, Returned
 from reactor.documents.reasons import HoldReason
 from reactor.flows.payments import surplus
 from reactor.handlers.context import Context
 from reactor.handlers.nonces import base_nonce
-from reactor.handlers.totals import Totals
+from reactor.handlers.totals import Totals, pays
 from reactor.state.holds import SIGNING, recipient_scope
-from reactor.state.ledger import Seen
 from reactor.state.rows import EventKind
 
 PAGE: Final = 200
 """Events looked at in one round: the rest comes with the next head."""
 
 _OVERDRAWN: Final = HoldReason.BOOKS_OVERDRAWN.value
-_BASIS: Final = 10_000
-_HIGHEST_FEE: Final = 300
-"""WrappedPocket's MAX_FEE_BASIS: with the token's fee on, `Minted` carries the amount less at most three percent."""
 
 
 class Books:
@@ -56,7 +52,8 @@ class Books:
             await asyncio.sleep(0)
         sums = self._totals.sums
         if over := sums.mints_over:
-            self._overdrawn("mint", over, f"{sums.minted} upokt were minted, {sums.to_mint} deposited to be minted")
+            out = sums.minted + sums.token_fees
+            self._overdrawn("mint", over, f"{out} upokt were minted, {sums.to_mint} deposited to be minted")
         if over := sums.payouts_over:
             out, due = sums.returned + sums.refunded, sums.burned + sums.to_refund
             self._overdrawn("payout", over, f"{out} upokt left the vault, {due} were burned or are to be refunded")
@@ -113,7 +110,7 @@ class Books:
                 self._hold(SIGNING, HoldReason.UNEXPLAINED_MINT, detail, key)
                 self._context.ledger.explain(key)
             return
-        if not _pays(source, minted):
+        if not pays(source.event, minted):
             detail = (
                 f"mint {minted.tx_hash} with nonce {minted.nonce} is of {minted.amount}, its deposit of {source.event.amount}"
             )
@@ -129,9 +126,3 @@ class Books:
         logger.error("{} is held, {}: {}. Release it once it is explained: reactor release", scope, reason.value, detail)
         if not self._context.me.observes:
             self._context.journal.hold(scope, reason.value, detail, "validator", subject=subject)
-
-
-def _pays(source: Seen[Deposit], minted: Minted) -> bool:
-    """Whether the mint is of the deposit's amount, less at most the highest fee that the token can take."""
-    amount = source.event.amount or 0
-    return amount * (_BASIS - _HIGHEST_FEE) <= minted.amount * _BASIS <= amount * _BASIS

@@ -14,6 +14,9 @@ from reactor.state.ledger import Ledger, Seen
 from reactor.state.rows import EventKind
 
 PAGE: Final = 200
+BASIS_POINTS: Final = 10_000
+HIGHEST_FEE_BASIS: Final = 300
+"""WrappedPocket's MAX_FEE_BASIS: with the token's fee on, `Minted` carries the amount less at most three percent."""
 
 
 @dataclass(slots=True)
@@ -21,8 +24,9 @@ class Sums:
     """Amounts in upokt. What was deposited is `to_mint`, `to_refund` and `kept_deposits` together.
 
     `kept_deposits`, `kept_burns`: arrived or burned, but nothing can be paid for them (not above the fee, to the vault itself).
-    `minted` is what the recipients got: with the token's fee on, less than `to_mint`. `refunded`, `returned`: amounts with their
-    fees, for deposits and for burns. `lost_fees`: of returns that failed in a block; the vault paid them all the same.
+    `minted` is what the recipients got: with the token's fee on, less than what was deposited; `token_fees` the difference, which
+    the token mints to its own collector. `refunded`, `returned`: amounts with their fees, for deposits and for burns.
+    `lost_fees`: of returns that failed in a block; the vault paid them all the same.
     """
 
     to_mint: int = 0
@@ -31,12 +35,13 @@ class Sums:
     burned: int = 0
     kept_burns: int = 0
     minted: int = 0
+    token_fees: int = 0
     refunded: int = 0
     returned: int = 0
     lost_fees: int = 0
 
-    def add(self, bridge: Bridge, event: Event) -> None:
-        """Count one event."""
+    def add(self, bridge: Bridge, event: Event, ledger: Ledger) -> None:
+        """Count one event. The ledger says which deposit stands behind a mint."""
         match event:
             case Deposit():
                 self._deposit(bridge, event)
@@ -46,6 +51,7 @@ class Sums:
                 self.kept_burns += 0 if payable else event.amount
             case Minted():
                 self.minted += event.amount
+                self.token_fees += token_fee(ledger, event)
             case Returned():
                 self._returned(event)
 
@@ -70,8 +76,12 @@ class Sums:
 
     @property
     def mints_over(self) -> int:
-        """By how much more was minted than was deposited to be minted; 0 if it was not."""
-        return max(0, self.minted - self.to_mint)
+        """By how much more was minted than was deposited to be minted; 0 if it was not.
+
+        SECURITY: with the fees that the token took of mints whose deposit is known, so that a history of fees leaves no room for
+        a mint without a deposit.
+        """
+        return max(0, self.minted + self.token_fees - self.to_mint)
 
     @property
     def payouts_over(self) -> int:
@@ -80,8 +90,8 @@ class Sums:
 
     @property
     def to_be_minted(self) -> int:
-        """Deposited and not minted yet (with the token's fee on: the fees too)."""
-        return self.to_mint - self.minted
+        """Deposited and not minted yet."""
+        return self.to_mint - self.minted - self.token_fees
 
     @property
     def to_be_returned(self) -> int:
@@ -101,8 +111,27 @@ class Sums:
 
     @property
     def outstanding(self) -> int:
-        """What was minted and not burned since the start block."""
-        return self.minted - self.burned - self.kept_burns
+        """What was minted, to the token's fee collector too, and not burned since the start block."""
+        return self.minted + self.token_fees - self.burned - self.kept_burns
+
+
+def token_fee(ledger: Ledger, minted: Minted) -> int:
+    """What the token kept of a mint for its fee collector: its deposit's amount less its own.
+
+    The deposit is that of its nonce; where no base is noted yet, the recipient's first `Minted` since the start block shows it.
+    0 where the ledger holds none, or one of which the highest fee does not explain the mint.
+    """
+    base = ledger.base_nonce(minted.recipient)
+    if base is None and (first := ledger.first_minted(minted.recipient)) is not None:
+        base = first.event.nonce - 1
+    source = ledger.mint_by_rank(minted.recipient, minted.nonce - base) if base is not None else None
+    return (source.event.amount or 0) - minted.amount if source is not None and pays(source.event, minted) else 0
+
+
+def pays(deposit: Deposit, minted: Minted) -> bool:
+    """Whether the mint is of the deposit's amount, less at most the highest fee that the token can take."""
+    amount = deposit.amount or 0
+    return amount * (BASIS_POINTS - HIGHEST_FEE_BASIS) <= minted.amount * BASIS_POINTS <= amount * BASIS_POINTS
 
 
 @dataclass(slots=True)
@@ -132,6 +161,6 @@ class Totals:
             for seen in page:
                 if until is not None and seen.event.block.time >= until:
                     return
-                self.sums.add(bridge, seen.event)
+                self.sums.add(bridge, seen.event, ledger)
                 self._counted[kind] = seen
             yield len(page)

@@ -174,6 +174,11 @@ class Ledger(Wishes):
         """All `Minted` events to this recipient, final ones first, in the chain's order."""
         return self._events(Minted, "kind = 'minted' AND address = ? ORDER BY final DESC, height, position", recipient)
 
+    def first_minted(self, recipient: str) -> Seen[Minted] | None:
+        """The first final `Minted` event to this recipient since the start block."""
+        where = "kind = 'minted' AND address = ? AND final = 1 ORDER BY height, position LIMIT 1"
+        return _first(self._events(Minted, where, recipient))
+
     def minted_count(self, recipient: str) -> int:
         """How many final `Minted` events to this recipient there are since the start block."""
         return self._count("SELECT count(*) FROM events WHERE kind = 'minted' AND address = ? AND final = 1", recipient)

@@ -58,7 +58,7 @@ class EventRow:
 def encode(bridge: Bridge, event: Event) -> EventRow:
     """The row of one event."""
     key = event_key(bridge, event)
-    block = [event.block.height, event.block.hash, event.block.time]
+    block = [event.block.height, event.block.hash, event.block.time, event.block.ms]
     columns: tuple[EventKind, int, str | None, str | None, bytes | None]
     match event:
         case Deposit():

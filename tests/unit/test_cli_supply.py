@@ -1,6 +1,7 @@
 """`supply`: the books to the unit, beside the chains' own totals, and what neither explains."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from cli_unit_helpers import RECIPIENT, SENDER, burn, deposit, make_journal, settings_in
@@ -70,7 +71,7 @@ def test_the_books_are_right_to_the_unit(desk):
     )
     desk.chains(1_000, 0)
     said = desk.json()
-    assert said["mint"] == {"deposited": "5000000", "minted": "5000000", "in_flight": "0", "over": "0"}
+    assert said["mint"] == {"deposited": "5000000", "minted": "5000000", "token_fees": "0", "in_flight": "0", "over": "0"}
     assert said["payout"] == {
         "burned": "14000000",
         "to_refund": "5000000",
@@ -139,3 +140,57 @@ def test_without_a_ledger_it_says_so(desk):
     said = desk.do(1)
     assert "there is no ledger" in said
     assert "remedy: " in said
+
+
+def fee_on(desk, *rounds):
+    """Mints to one recipient, each (deposit, amount that the event carries), after a mint from before the start block."""
+    ledger = Ledger.open(desk.settings.state.directory, bridge_of(desk.settings))
+    deposits = [replace(deposit(number + 1), amount=amount) for number, (amount, _) in enumerate(rounds)]
+    nets = [
+        replace(minted(net), nonce=7 + number, log_index=number, tx_hash=f"0x{number:064x}")
+        for number, (_, net) in enumerate(rounds)
+        if net is not None
+    ]
+    ledger.record_window(EventKind.DEPOSIT, 1, 100, deposits, final=100)
+    for kind in (EventKind.BURN, EventKind.MINTED):
+        ledger.record_window(kind, 100, 200, nets if kind is EventKind.MINTED else [], final=200)
+    ledger.record_window(EventKind.RETURNED, 1, 100, [], final=100)
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("rounds", "fees", "in_flight"),
+    [
+        ([(20_000_000, 19_500_000)], 500_000, 0),
+        ([(20_000_000, 20_000_000), (20_000_000, 19_500_000), (10_000_000, 9_700_000), (5_000_000, 5_000_000)], 800_000, 0),
+        ([(20_000_000, 19_500_000), (20_000_000, None)], 500_000, 20_000_000),
+    ],
+    ids=["one mint", "a fee that changes and ends", "one that is not minted yet"],
+)
+def test_the_tokens_fee_is_no_shortage(desk, rounds, fees, in_flight):
+    fee_on(desk, *rounds)
+    deposited = sum(amount for amount, _ in rounds)
+    desk.chains(deposited, deposited - in_flight)
+    said = desk.json()
+    assert said["mint"]["token_fees"] == str(fees)
+    assert (said["mint"]["in_flight"], said["mint"]["over"], said["surplus"]) == (str(in_flight), "0", "0")
+    assert (said["outstanding"], said["token"]["unaccounted"]) == (str(deposited - in_flight), "0")
+
+
+@pytest.mark.parametrize(("net", "fees", "short"), [(19_400_000, 600_000, 0), (19_399_999, 0, 600_001)])
+def test_no_more_than_the_contracts_highest_fee_is_taken_for_one(desk, net, fees, short):
+    fee_on(desk, (20_000_000, net))
+    desk.chains(20_000_000, 20_000_000)
+    said = desk.json()
+    assert (said["mint"]["token_fees"], said["surplus"]) == (str(fees), str(-short))
+
+
+def test_a_history_of_fees_leaves_no_room_for_a_mint_without_a_deposit(desk):
+    fee_on(desk, *[(20_000_000, 19_500_000)] * 4)
+    ledger = Ledger.open(desk.settings.state.directory, bridge_of(desk.settings))
+    known = [seen.event for seen in ledger.minted_of(RECIPIENT)]
+    forged = replace(minted(1), nonce=11, log_index=9, tx_hash="0x" + "ee" * 32)
+    ledger.record_window(EventKind.MINTED, 100, 200, [*known, forged], final=200)
+    ledger.close()
+    desk.chains(None, None)
+    assert desk.json(1)["mint"]["over"] == "1"

@@ -1,5 +1,8 @@
 """Blocks that an operator wants read again: what is missing is added, what was final stays, the position stays."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from reactor.documents.keys import document_id, event_key
@@ -108,3 +111,44 @@ async def test_it_is_taken_up_with_the_next_look_at_the_head(world: World) -> No
 def test_a_range_that_is_none_is_refused(world: World, first: int, last: int) -> None:
     with pytest.raises(ValueError, match="need 0 < first <= last"):
         world.ledger.ask_rescan("ethereum", first, last)
+
+
+@pytest.mark.parametrize("time", [0, 1, 1_000_000 + 60 * 3, 2**40])
+async def test_another_time_of_the_same_block_is_no_reorganisation_and_a_known_one_is_taken(world: World, time: int) -> None:
+    stored = replace(burn(3), block=replace(block(3, "ethereum"), time=0))
+    bench = await read_once(world, stored)
+    bench.chain.events = [replace(burn(3), block=replace(block(3, "ethereum"), time=time))]
+    world.ledger.ask_rescan("ethereum", 1, 100)
+    await bench.scanner.rescan(VIEW)
+    assert world.journal.holds() == []
+    assert bench.rings("changed") == bench.rings("new") == []
+    assert world.ledger.burn(burn(3).tx_hash, 0).event.block.time == time  # type: ignore[union-attr]
+
+
+async def test_a_node_without_the_time_takes_none_away(world: World) -> None:
+    bench = await read_once(world, burn(3))
+    bench.chain.events = [replace(burn(3), block=replace(block(3, "ethereum"), time=0))]
+    world.ledger.ask_rescan("ethereum", 1, 100)
+    await bench.scanner.rescan(VIEW)
+    assert world.journal.holds() == []
+    assert world.ledger.burn(burn(3).tx_hash, 0).event.block.time == 1_000_000 + 60 * 3  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"amount": 5},
+        {"sender": "0x" + "77" * 20},
+        {"recipient": "77" * 20},
+        {"log_index": 9},
+        {"block": replace(block(3, "ethereum"), hash="0x" + "ab" * 32)},
+    ],
+    ids=lambda one: next(iter(one)),
+)
+async def test_each_field_that_the_protocol_defines_is_final(world: World, changes: dict[str, Any]) -> None:
+    bench = await read_once(world, burn(3))
+    bench.chain.events = [replace(burn(3), **changes)]
+    world.ledger.ask_rescan("ethereum", 1, 100)
+    await bench.scanner.rescan(VIEW)
+    assert [hold.reason for hold in world.journal.holds()] == ["deep_reorg"]
+    assert world.ledger.burn(burn(3).tx_hash, 0).event == burn(3)  # type: ignore[union-attr]
