@@ -20,6 +20,7 @@ from reactor.documents.build import burn_document, deposit_document, minted_docu
 from reactor.documents.events import BlockRef, Burn, Deposit, Event, Minted, Returned
 from reactor.documents.reasons import HoldReason
 from reactor.documents.statuses import Collection
+from reactor.sentences import sentence
 from reactor.state.holds import SIGNING
 from reactor.state.journal import Journal
 from reactor.state.ledger import Ledger
@@ -165,7 +166,7 @@ class ChainScanner:
         try:
             yield
         except Exception as error:
-            self._note(said(error))
+            self._note(sentence(error))
             raise
 
     def _note(self, failure: str) -> None:
@@ -180,7 +181,7 @@ class ChainScanner:
             if self._rescans_failed & (self._rescans_failed - 1) == 0:
                 logger.warning(
                     "{}: blocks could not be read again, {} time(s) in a row: {}",
-                    *(self._watched.name, self._rescans_failed, said(error)),
+                    *(self._watched.name, self._rescans_failed, sentence(error)),
                 )
         else:
             self._rescans_failed = 0
@@ -303,11 +304,6 @@ class ChainScanner:
         except PyMongoError as error:
             # The ledger has them: the sweep inserts what is missing once Mongo answers again.
             logger.warning("{} documents of {} wait for the next sweep: {}", len(rows), collection.value, error)
-
-
-def said(error: BaseException) -> str:
-    """An error in one line for people."""
-    return f"{type(error).__name__}: {error}"[:_LONGEST_FAILURE] if str(error) else type(error).__name__
 
 
 def document_of(bridge: Bridge, event: Event, now: Any) -> tuple[Collection, Mapping[str, Any]]:  # noqa: ANN401 - datetime

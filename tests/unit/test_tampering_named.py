@@ -176,7 +176,7 @@ async def test_a_sweep_that_misses_what_was_settled_says_so(world: World) -> Non
         seen.extend(documents)
         return {one["_id"]: one["_id"] for one in documents}
 
-    reconciler = Reconciler(world.context, insert_missing)
+    reconciler = Reconciler(world.context, insert_missing, lambda most: most - 1)
     assert [one async for one in reconciler.open_ids(MINT)]
     assert [one["history"] for one in seen] == [[]]
     seen.clear()
