@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from reactor.keys.problem import KeyProblem
 from reactor.keys.stats import SignerStats
+from reactor.urls import UrlProblem, http_url
 
 THREADS = 8
 """Calls at once: at 10-20 ms each about 500 signatures a second, more than the service's own default quota for ECC keys."""
@@ -97,27 +98,28 @@ def parse_place(uri: str, name: re.Pattern[str], form: str, options: frozenset[s
         raise KeyProblem(kind, f"only {words} may follow the question mark, once", remedy)
     single = {word: values[0] for word, values in query.items()}
     endpoint = single.pop("endpoint", None)
-    if endpoint is not None and not _is_safe_endpoint(endpoint):
-        raise KeyProblem(kind, "the endpoint is neither https nor on this machine", remedy)
+    if endpoint is not None:
+        endpoint = _safe_endpoint(endpoint, kind, remedy)
     return Place(f"{kind}{parts.netloc}/{named}", parts.netloc, named, endpoint, single)
 
 
-def _is_safe_endpoint(endpoint: str) -> bool:
+def _safe_endpoint(endpoint: str, kind: str, remedy: str) -> str:
+    try:
+        url = http_url(endpoint)
+    except UrlProblem:
+        url = ""
     # SECURITY: over plain HTTP anyone on the way could hand out his own public key, or read the secret one.
+    if "@" in urlsplit(url).netloc or not (url.startswith("https://") or _is_local(url)):
+        raise KeyProblem(kind, "the endpoint is neither https nor on this machine", remedy)
+    return url
+
+
+def _is_local(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
     try:
-        parts = urlsplit(endpoint)
-        host = parts.hostname or ""
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return False
-    if "@" in parts.netloc or not host:
-        return False
-    if parts.scheme == "https":
-        return True
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    return parts.scheme == "http" and local
+        return host == "localhost"
 
 
 class Calls:
@@ -152,6 +154,10 @@ class Calls:
             retries={"mode": "adaptive", "total_max_attempts": ATTEMPTS},
             max_pool_connections=self._threads,
             tcp_keepalive=True,
+            # SECURITY: AWS_ENDPOINT_URL and the shared configuration could name an endpoint that was not judged above.
+            ignore_configured_endpoint_urls=True,  # type: ignore[call-arg] # the stubs do not know it
+            # SECURITY: what may go in clear because it stays on this machine must not leave it by HTTP_PROXY.
+            proxies={} if place.endpoint is not None and _is_local(place.endpoint) else None,
         )
         # SECURITY: a filter, because a level can be set back by whoever configures the log next.
         for name in _TALKATIVE:

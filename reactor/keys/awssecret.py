@@ -15,6 +15,7 @@ from reactor.keys.local import Ed25519Signer, Secp256k1Signer, signer_from_text
 from reactor.keys.problem import KeyProblem
 from reactor.keys.signer import Scheme
 from reactor.keys.stats import SignerStats
+from reactor.textfile import BOM
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -60,6 +61,7 @@ def _key_text(secret: object, field: str | None, source: str) -> str:
     # SECURITY: nothing of the secret is shown, whatever is wrong with it.
     if not isinstance(secret, str):
         raise KeyProblem(source, "holds binary data, not text", "Store the key as a secret string")
+    secret = secret.removeprefix(BOM)
     if field is None:
         if secret.lstrip().startswith("{"):
             raise KeyProblem(source, "holds a JSON object", "Name the key's field: ?field=name")

@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 from reactor.keys.problem import KeyProblem
+from reactor.textfile import NotTextError, decode_text
 
 MAX_KEY_FILE_BYTES = 64 * 1024
 """A key or a keystore has a few hundred bytes; whatever is larger is not one."""
@@ -46,8 +47,8 @@ def read_key_file(path: Path, source: str, *, private: bool) -> str:
     if len(raw) > MAX_KEY_FILE_BYTES:
         raise KeyProblem(source, "is too large for a key", "Give the path of a key file")
     try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
+        return decode_text(raw)
+    except NotTextError:
         raise KeyProblem(source, "is not text", "Give the path of a key file") from None
 
 

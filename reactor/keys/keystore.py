@@ -99,7 +99,7 @@ class _WrongPassphraseError(Exception):
 def _parse(text: str, source: str) -> dict[str, Any]:
     try:
         keystore = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         keystore = None
     if not isinstance(keystore, dict):
         raise KeyProblem(source, "is not a JSON keystore", "Use file:// for plain keys, or `reactor keys new`")

@@ -16,6 +16,7 @@ from reactor.keys.curves import (
 from reactor.keys.problem import KeyProblem
 from reactor.keys.signer import Scheme
 from reactor.keys.stats import SignerStats
+from reactor.textfile import BOM
 
 _BAD_OWN_SIGNATURE = "its own signature does not verify"
 _CHECK_MACHINE = "Nothing was signed; check the memory and libraries of this machine before going on"
@@ -101,7 +102,7 @@ def signer_from_text(text: str, scheme: Scheme, source: str, stats: SignerStats 
     wanted, form = _TEXT_FORMS[scheme]
     remedy = f"{form}; `reactor keys new` makes one"
     try:
-        raw = bytes.fromhex(text.strip().removeprefix("0x"))
+        raw = bytes.fromhex(text.removeprefix(BOM).strip().removeprefix("0x"))
     except ValueError:
         raise KeyProblem(source, "is not hexadecimal", remedy) from None
     if len(raw) != wanted:

@@ -10,6 +10,8 @@ from typing import Any
 
 from reactor.settings.faults import Fault
 from reactor.settings.fields import MONGODB_URI, PREFIX, FieldInfo, env_name, settings_fields
+from reactor.settings.links import is_service_link
+from reactor.textfile import BOM, NotTextError, decode_text
 
 CONFIG_ENV = "REACTOR_CONFIG"
 DEFAULT_FILE = "reactor.toml"
@@ -32,21 +34,20 @@ def find_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 def read_toml(path: Path) -> tuple[Tree, list[Fault]]:
     """Read the file; a relative `state.directory` in it is meant from the file's own folder."""
+    raw, problem = _content(path)
+    if problem:
+        return {}, [Fault("", CONFIG_ENV, f"{path} {problem}", "Check the path of the file")]
+    if len(raw) > MAX_FILE_BYTES:
+        return {}, [Fault("", CONFIG_ENV, f"{path} is too large for a configuration", "Name the right file")]
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
-        if len(raw) > MAX_FILE_BYTES:
-            return {}, [Fault("", CONFIG_ENV, f"{path} is too large for a configuration", "Name the right file")]
-        tree = tomllib.loads(raw.decode("utf-8"))
-    except OSError as error:
-        return {}, [Fault("", CONFIG_ENV, f"{path} cannot be read ({error.strerror})", "Check the path of the file")]
-    except UnicodeDecodeError:
-        return {}, [Fault("", CONFIG_ENV, f"{path} is not UTF-8 text", "Save it as UTF-8")]
+        tree = tomllib.loads(decode_text(raw))
     except tomllib.TOMLDecodeError as error:
         # The parser's text names place and kind, and single characters, never a value.
         return {}, [Fault("", CONFIG_ENV, f"{path} is not TOML: {error}", "Correct that line")]
+    except NotTextError as error:
+        return {}, [Fault("", CONFIG_ENV, f"{path} {error}", "Save it as UTF-8")]
     except (ValueError, RecursionError) as error:
-        # A number of thousands of digits, arrays in arrays without end, a NUL in the path: TOML's own error covers none of them.
+        # A number of thousands of digits, arrays in arrays without end: TOML's own error covers neither of them.
         return {}, [Fault("", CONFIG_ENV, f"{path} cannot be read as TOML ({type(error).__name__})", "Name the right file")]
     state = tree.get("state")
     if isinstance(state, dict) and isinstance(directory := state.get("directory"), str) and directory.strip():
@@ -83,10 +84,12 @@ def read_environment(environ: Mapping[str, str], base: Tree) -> tuple[Tree, list
     """Collect the settings of the environment; empty variables count as not set.
 
     Args:
-        environ: the whole environment.
+        environ: the whole environment; what Kubernetes puts there of its services is passed over.
         base: what the file said (for the names that its `env://` keys use).
     """
-    given = {name: value for name, value in environ.items() if value.strip()}
+    # A variable that was filled from a file may begin with the file's byte order mark.
+    unmarked = {name: value.removeprefix(BOM) for name, value in environ.items()}
+    given = {name: value for name, value in unmarked.items() if value.strip() and not is_service_link(name, value)}
     _take_mongodb_uri(given)
     tree: Tree = {}
     faults: list[Fault] = []
@@ -146,18 +149,27 @@ def _value(field: FieldInfo, given: Mapping[str, str]) -> tuple[str | None, Faul
 
 def _read_secret(path: Path, label: str, env: str) -> tuple[str, Fault | None]:
     """Read a secret's file; on a fault the value is a placeholder, so that it does not count as missing too."""
+    raw, problem = _content(path)
+    if problem:
+        return "", Fault(label, env, f"{path} {problem}", "Check the path and its permissions")
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE_BYTES).decode("utf-8").strip("\r\n")
-    except OSError as error:
-        return "", Fault(label, env, f"{path} cannot be read ({error.strerror})", "Check the path and its permissions")
-    except UnicodeDecodeError:
-        return "", Fault(label, env, f"{path} is not UTF-8 text", "Write the value as text")
-    except ValueError:
-        return "", Fault(label, env, "holds a NUL, which no path does", "Check the path")
+        text = decode_text(raw).strip("\r\n")
+    except NotTextError as error:
+        return "", Fault(label, env, f"{path} {error}", "Write the value as UTF-8 text")
     if not text.strip():
         return "", Fault(label, env, f"{path} is empty", "Write the value into it")
     return text, None
+
+
+def _content(path: Path) -> tuple[bytes, str]:
+    """What a file holds (one byte more than is allowed, at most), and why it cannot be read, if it cannot."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_BYTES + 1), ""
+    except OSError as error:
+        return b"", f"cannot be read ({error.strerror})"
+    except ValueError:
+        return b"", "cannot be read: its path holds a NUL, which no path does"
 
 
 def _parse(field: FieldInfo, text: str) -> object:

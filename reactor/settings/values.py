@@ -1,12 +1,14 @@
 """The kinds of values that settings are made of, each parsed once and refused with its remedy."""
 
 import re
+from collections.abc import Callable
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from eth_hash.auto import keccak
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
+
+from reactor.urls import UrlProblem, endpoint_key, http_url
 
 _ETHEREUM_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _POCKET_ADDRESS = re.compile(r"[0-9a-f]{40}")
@@ -96,13 +98,9 @@ def _matching(pattern: re.Pattern[str], problem: str, remedy: str) -> AfterValid
 
 def _rpc_url(value: str) -> str:
     try:
-        parts = urlsplit(value)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or re.search(r"\s", value):
-        raise refuse("is not an http:// or https:// URL", "Give the endpoint's full URL")  # never shown: it holds API keys
-    return value
+        return http_url(value)
+    except UrlProblem as error:
+        raise refuse(error.problem, error.remedy) from None
 
 
 def _mongo_uri(value: SecretStr) -> SecretStr:
@@ -129,14 +127,19 @@ def finality_depth(finality: str) -> int | None:
     return int(match.group(1)) if match and match.group(1) else None
 
 
-def no_duplicates(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse a list that names one thing twice; says at which places, not what."""
+def no_duplicates(values: tuple[str, ...], key: Callable[[str], str] = str) -> tuple[str, ...]:
+    """Refuse a list that names one thing twice, by what `key` makes of it; says at which places, not what."""
     seen: dict[str, int] = {}
     for place, value in enumerate(values, 1):
-        if value in seen:
-            raise refuse("its entries {first} and {second} are the same", "Remove one", first=seen[value], second=place)
-        seen[value] = place
+        if key(value) in seen:
+            raise refuse("its entries {first} and {second} are the same", "Remove one", first=seen[key(value)], second=place)
+        seen[key(value)] = place
     return values
+
+
+def _different_endpoints(values: tuple[str, ...]) -> tuple[str, ...]:
+    """SECURITY: one endpoint in two spellings would agree with itself."""
+    return no_duplicates(values, endpoint_key)
 
 
 def _listed(value: object) -> tuple[object, ...]:
@@ -152,7 +155,7 @@ PocketChainId = Annotated[
     str, _matching(_POCKET_CHAIN_ID, "is not a Pocket chain id", "Give it as the node shows it, e.g. mainnet or testnet")
 ]
 RpcUrl = Annotated[str, AfterValidator(_rpc_url)]
-RpcUrls = Annotated[tuple[RpcUrl, ...], BeforeValidator(_listed), Field(min_length=1), AfterValidator(no_duplicates)]
+RpcUrls = Annotated[tuple[RpcUrl, ...], BeforeValidator(_listed), Field(min_length=1), AfterValidator(_different_endpoints)]
 EthereumAddresses = Annotated[
     tuple[EthereumAddress, ...], BeforeValidator(_listed), Field(min_length=1), AfterValidator(no_duplicates)
 ]

@@ -64,6 +64,12 @@ async def test_one_secret_may_hold_both_keys(keep):
         await open_signer(f"{URI}?field=pocket", "secp256k1")
 
 
+@pytest.mark.parametrize(("text", "query"), [(ETHEREUM_KEY, ""), (BOTH, "?field=ethereum")])
+async def test_a_secret_may_begin_with_the_mark_of_the_file_it_was_uploaded_from(keep, text, query):
+    keep("\ufeff" + text + "\r\n")
+    assert (await open_signer(URI + query, "secp256k1")).address == ETHEREUM_ADDRESS
+
+
 async def test_a_secret_is_found_by_its_arn(keep):
     arn = keep(ETHEREUM_KEY)
     assert (await open_signer(f"awssecret://eu-west-1/{arn}", "secp256k1")).address == ETHEREUM_ADDRESS

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import re
 import threading
+from urllib.parse import quote
 
 import pytest
 from botocore.exceptions import (
@@ -15,7 +17,7 @@ from botocore.exceptions import (
 )
 
 from reactor.keys import KeyProblem, SignerStats, aws
-from reactor.keys.aws import Calls, Place
+from reactor.keys.aws import Calls, Place, parse_place
 
 pytestmark = pytest.mark.unit
 
@@ -232,8 +234,10 @@ async def test_no_more_calls_run_at_once_than_there_are_threads(gate, threads):
 def client(calls, monkeypatch):
     for name, value in {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_CONFIG_FILE": "/nonexistent"}.items():
         monkeypatch.setenv(name, value)
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    # SECURITY: neither may be what the client asks in the end.
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://elsewhere.example")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", "http://elsewhere.example")
     for name in TALKATIVE:  # another test may have made a client in this process
         monkeypatch.setattr(logging.getLogger(name), "filters", [])
     made = calls.connect(Place(SOURCE, "eu-west-1", "key", URL, {}), "kms")
@@ -257,3 +261,62 @@ def test_details_of_requests_are_logged_at_no_level_set_by_anyone(client, caplog
     caplog.set_level(logging.DEBUG, logger=name)
     logging.getLogger(name).log(level, "the answer")
     assert ("the answer" in caplog.text) is passes
+
+
+PROXIED = {"http": "http://proxy.example:3128", "https": "http://proxy.example:3128"}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "asked", "proxies"),
+    [
+        (None, "https://kms.eu-west-1.amazonaws.com", PROXIED),
+        ("https://vpce.example", "https://vpce.example", PROXIED),
+        # What may go in clear because it stays on this machine must not leave it.
+        ("http://127.0.0.1:1", "http://127.0.0.1:1", {}),
+        ("http://localhost:1", "http://localhost:1", {}),
+        ("http://[::1]:1", "http://[::1]:1", {}),
+    ],
+)
+def test_a_proxy_is_used_but_for_endpoints_on_this_machine(calls, client, monkeypatch, endpoint, asked, proxies):
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "")
+    made = calls.connect(Place(SOURCE, "eu-west-1", "key", endpoint, {}), "kms")
+    try:
+        assert made.meta.endpoint_url == asked
+        assert made._endpoint.http_session._proxy_config.proxy_url_for(asked) == proxies.get(asked.partition(":")[0])
+    finally:
+        made.close()
+
+
+def test_no_proxy_is_heeded(calls, client, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", ".amazonaws.com")
+    made = calls.connect(Place(SOURCE, "eu-west-1", "key", None, {}), "kms")
+    try:
+        assert made._endpoint.http_session._proxy_config.proxy_url_for(made.meta.endpoint_url) is None
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("kind", ["awskms", "awssecret"])
+@pytest.mark.parametrize(
+    ("endpoint", "asked"),
+    [
+        ("HTTPS://Vpce.Example:443/", "https://vpce.example/"),
+        ("HTTP://LocalHost:1", "http://localhost:1"),
+        ("http://vpce.example", None),
+        ("http://localhost.example", None),
+        ("https://user@vpce.example", None),
+        ("https://vpce.example/#x", None),
+        ("https://", None),
+        ("vpce.example", None),
+    ],
+)
+def test_an_endpoint_is_read_as_all_urls_are_and_must_be_safe(kind, endpoint, asked):
+    uri = f"{kind}://eu-west-1/name?endpoint={quote(endpoint, safe='')}"
+    if asked is not None:
+        assert parse_place(uri, re.compile("[a-z]+"), "form").endpoint == asked
+        return
+    with pytest.raises(KeyProblem, match="endpoint"):
+        parse_place(uri, re.compile("[a-z]+"), "form")

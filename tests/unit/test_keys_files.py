@@ -156,3 +156,38 @@ async def test_a_variable_is_looked_up_where_the_process_has_it_unless_told_othe
     assert (await open_signer("env://KEY", "ed25519", environ=other)).address == two.address
     with pytest.raises(KeyProblem, match="not set"):
         await open_signer("env://KEY", "ed25519", environ={})
+
+
+@pytest.mark.parametrize("ends", ["", "\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+async def test_a_key_file_is_read_as_editors_save_it(tmp_path, encoding, ends):
+    create_key("secp256k1", tmp_path / "plain", "file")
+    create_key("ed25519", tmp_path / "locked", "keystore", passphrase="p", scrypt_n=FAST)
+    for name, scheme in (("plain", "secp256k1"), ("locked", "ed25519")):
+        path = tmp_path / name
+        kind = "keystore" if name == "locked" else "file"
+        before = await open_signer(f"{kind}://{path}", scheme, passphrase="p")
+        path.write_bytes((path.read_text().rstrip("\n") + ends).encode(encoding))
+        after = await open_signer(f"{kind}://{path}", scheme, passphrase="p")
+        assert after.address == before.address
+
+
+async def test_a_key_in_a_variable_may_begin_with_the_mark_of_the_file_it_came_from():
+    signer = await open_signer("env://KEY", "secp256k1", environ={"KEY": "\ufeff0x" + "11" * 32 + "\r\n"})
+    assert signer.address == (await open_signer("env://KEY", "secp256k1", environ={"KEY": "11" * 32})).address
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw"), [("file", "11".encode("utf-16-le") * 32), ("file", b"\xff" * 64), ("keystore", b"\xfe\xff\x00")]
+)
+async def test_a_file_that_is_no_text_is_refused(tmp_path, kind, raw):
+    (tmp_path / "key").write_bytes(raw)
+    (tmp_path / "key").chmod(0o600)
+    with pytest.raises(KeyProblem, match="is not text"):
+        await open_signer(f"{kind}://{tmp_path}/key", "secp256k1", passphrase="p")
+
+
+async def test_a_keystore_of_brackets_without_end_is_refused(tmp_path):
+    (tmp_path / "key").write_text("[" * 60_000)
+    with pytest.raises(KeyProblem, match="not a JSON keystore"):
+        await open_signer(f"keystore://{tmp_path}/key", "secp256k1", passphrase="p")

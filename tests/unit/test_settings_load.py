@@ -145,7 +145,9 @@ def test_which_file_is_read(write, tmp_path):
     ("content", "problem"),
     [
         (b"[mongo\n", "not TOML"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b"\xff\xff", "not UTF-8"),
+        (b"\xff\xfea", "not UTF-16"),
+        ("[mongo]".encode("utf-16-le"), "holds NUL characters"),
         pytest.param(b"#" * 2_000_000, "too large", id="large"),
         pytest.param(b"a = " + b"[" * 5000, "as TOML (RecursionError)", id="deep"),
         pytest.param(b"a = " + b"9" * 5000, "as TOML (ValueError)", id="digits"),
@@ -268,7 +270,7 @@ def test_the_file_may_name_secret_files_beside_itself(write, tmp_path):
 
 def test_faults_of_secret_files(write, tmp_path):
     (tmp_path / "empty").write_text("\n")
-    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "binary").write_bytes(b"\xff\xff")
     path = write(
         TOML,
         ("[pocket]\n", '[pocket]\nkey_passphrase_file = 5\nkey_file = "missing"\n'),
@@ -370,3 +372,94 @@ def test_limits_are_off_by_default_and_set_per_direction(write):
     limits = load_settings(write(text), {"REACTOR_LIMITS__MINT__WINDOW_AMOUNT": "5"}).limits
     assert (limits.payout.single_transfer, limits.payout.window_s, limits.payout.delay_s) == (10, 3600, 60)
     assert (limits.mint.window_amount, limits.mint.single_transfer) == (5, None)
+
+
+WRITTEN_BY_EDITORS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-sig", "utf-16-be-sig", "utf-32"]
+"""Encodings as editors save text; `…-sig`: with a byte order mark."""
+
+
+def saved(text, encoding):
+    return ("\ufeff" + text).encode(encoding.removesuffix("-sig")) if encoding.startswith("utf-16-") else text.encode(encoding)
+
+
+@pytest.mark.parametrize("ends", ["", "\n", "\r\n", "\r\n\r\n"])
+@pytest.mark.parametrize("encoding", WRITTEN_BY_EDITORS)
+def test_secret_files_are_read_as_editors_save_them(write, tmp_path, encoding, ends):
+    texts = {"uri": "mongodb://user:pä55@h", "pass": "über", "urls": "http://a:1\r\nhttp://b:2"}
+    for name, text in texts.items():
+        (tmp_path / name).write_bytes(saved(text + ends, encoding))
+    environ = {
+        "MONGODB_URI_FILE": "uri",
+        "REACTOR_ETHEREUM__KEY_PASSPHRASE_FILE": "pass",
+        "REACTOR_POCKET__RPC_URLS_FILE": "urls",
+    }
+    settings = load_settings(write(), {name: str(tmp_path / file) for name, file in environ.items()})
+    assert settings.mongo.uri.get_secret_value() == texts["uri"]
+    assert settings.ethereum.key_passphrase.get_secret_value() == texts["pass"]
+    assert settings.pocket.rpc_urls == ("http://a:1", "http://b:2")
+
+
+@pytest.mark.parametrize("encoding", WRITTEN_BY_EDITORS)
+def test_a_configuration_file_is_read_as_editors_save_it(tmp_path, encoding):
+    path = tmp_path / "reactor.toml"
+    path.write_bytes(saved(TOML.replace("\n", "\r\n"), encoding))
+    (tmp_path / "plain.toml").write_text(TOML)
+    assert load_settings(path, {}) == load_settings(tmp_path / "plain.toml", {})
+
+
+def test_a_variable_may_begin_with_the_mark_of_the_file_it_was_filled_from(write):
+    settings = load_settings(write(), {"MONGODB_URI": "\ufeffmongodb://h", "REACTOR_LOG__LEVEL": "\ufeff"})
+    assert (settings.mongo.uri.get_secret_value(), settings.log.level) == ("mongodb://h", "INFO")
+
+
+SECTIONS = ["mongo", "ethereum", "pocket", "state", "log", "engine", "limits", "validator", "mongo-db-0"]
+
+
+def service_links(section, address="10.0.0.7", port="27017", protocol="tcp"):
+    """What Kubernetes gives for a service `reactor-<section>` with one named port."""
+    name = f"REACTOR_{section.upper().replace('-', '_')}"
+    host = f"[{address}]" if ":" in address else address
+    one = f"{name}_PORT_{port}_{protocol.upper()}"
+    return {
+        f"{name}_SERVICE_HOST": address,
+        f"{name}_SERVICE_PORT": port,
+        f"{name}_SERVICE_PORT_MONGO_TLS": port,
+        f"{name}_PORT": f"{protocol}://{host}:{port}",
+        one: f"{protocol}://{host}:{port}",
+        f"{one}_PROTO": protocol,
+        f"{one}_PORT": port,
+        f"{one}_ADDR": address,
+    }
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize(("address", "protocol"), [("10.0.0.7", "tcp"), ("fd00::7", "tcp"), ("10.0.0.7", "udp")])
+def test_service_links_of_kubernetes_are_no_settings(write, section, address, protocol):
+    links = service_links(section, address, protocol=protocol)
+    links |= {name.replace(f"_{section.upper().replace('-', '_')}_", "_", 1): value for name, value in links.items()}
+    assert load_settings(write(), links) == load_settings(write(), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REACTOR_MONGO_URI", "tcp://10.0.0.7:27017"),
+        ("REACTOR_MONGO_PORT", "27017"),
+        ("REACTOR_MONGO_PORT", "mongodb://10.0.0.7:27017"),
+        ("REACTOR_MONGO_PORT", "tcp://10.0.0.7:99999"),
+        ("REACTOR_MONGO_PORT", "tcp://10.0.0.700:1"),
+        ("REACTOR_MONGO_SERVICE_HOST", "db.example"),
+        ("REACTOR_MONGO_SERVICE_PORT", "tcp"),
+        ("REACTOR_MONGO_PORT_27017_TCP", "tcp://10.0.0.7:27018"),
+        ("REACTOR_MONGO_PORT_27017_TCP_PROTO", "udp"),
+        ("REACTOR_MONGO_PORT_27017_TCP_PORT", "27018"),
+        ("REACTOR_MONGO_PORT_27017_TCP_ADDR", "localhost"),
+        ("REACTOR_MONGO_PORT_27017_TCP_HOST", "10.0.0.7"),
+        ("REACTOR_MONGO__PORT", "tcp://10.0.0.7:27017"),
+        ("REACTOR_MONGO__SERVICE_HOST", "10.0.0.7"),
+        ("reactor_mongo_port", "tcp://10.0.0.7:27017"),
+        ("REACTOR_ETHEREUM_CHAIN_ID", "1"),
+    ],
+)
+def test_what_only_resembles_a_service_link_is_refused_as_before(write, name, value):
+    assert faults(write(), {name: value})[name].problem == "is not a setting"
