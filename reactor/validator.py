@@ -5,13 +5,13 @@ import gc
 import socket
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import bson
 from bson import ObjectId
@@ -49,6 +49,7 @@ from reactor.handlers.mint import MintHandler
 from reactor.handlers.payout import PayoutHandler
 from reactor.handlers.peers import Peers
 from reactor.handlers.reconcile import Reconciler
+from reactor.handlers.refusals import RefusalWatch
 from reactor.handlers.request import Result
 from reactor.keys.problem import KeyProblem
 from reactor.parts import (
@@ -71,7 +72,7 @@ from reactor.state.runs import note_run
 from reactor.store.heartbeats import beat, heartbeats_at, read_heartbeats
 from reactor.store.insert import insert_missing
 from reactor.store.oplog import OplogWatch
-from reactor.store.reading import open_ids, open_page
+from reactor.store.reading import EVERY, open_ids, open_page
 from reactor.store.updates import QUIET
 from reactor.store.watch import SchemaWatch
 from scanners.ethereum import WatchedEthereum
@@ -223,6 +224,7 @@ class Validator:
         )
         self.endpoints = EndpointWatch(self.chains.ethereum, self.chains.pocket, self.settings)
         self.books = Books(self.context)
+        self.refusals = RefusalWatch(self.context, self._look_at_signed_mints)
         self.handlers: dict[Collection, Handler] = {
             Collection.MINT: MintHandler(self.context),
             Collection.INVALID_MINT: PayoutHandler(Collection.INVALID_MINT, self.context),
@@ -351,6 +353,7 @@ class Validator:
             try:
                 await self.books.check()
                 await self._ring_if_members_changed()
+                await self.refusals.look()
             except (ChainError, PocketRpcError, PyMongoError) as error:
                 logger.warning("the books wait for a node: {}", error)
             await wait_for_any(stop, self._ledger_changed, seconds=_BOOKS_SECONDS)
@@ -368,8 +371,12 @@ class Validator:
         if before is None or before == quorum:
             return
         logger.warning("{} of {} sign mints now: all signed mints are looked at again", quorum.threshold, len(quorum.members))
+        await self._look_at_signed_mints()
+
+    async def _look_at_signed_mints(self, where: Mapping[str, Any] = EVERY) -> None:
+        """All of them, or those that a query finds."""
         name = self.store.names[Collection.MINT]
-        async for page in open_ids(self.store, Collection.MINT, [Status.SIGNED], self.bridge):
+        async for page in open_ids(self.store, Collection.MINT, [Status.SIGNED], self.bridge, where=where):
             for document_id in page:
                 await self.dispatcher.submit(WakeUp(Key(name, document_id), Cause.SWEEP))
 

@@ -15,6 +15,10 @@ class WaitReason(StrEnum):
     USER = "user"
     MINTED_NOT_FINAL = "minted_not_final"
     OVER_LIMIT = "over_limit"
+    COOLING_DOWN = "cooling_down"
+    MINTING_PAUSED = "minting_paused"
+    FEE_INDIVISIBLE = "fee_indivisible"
+    NO_MINTER_ROLE = "no_minter_role"
     NOT_A_MEMBER = "not_a_member"
     OBJECTIONS = "objections"
     VAULT_SHORT = "vault_short"
@@ -45,7 +49,11 @@ WAIT_SENTENCES: dict[WaitReason, str] = {
     WaitReason.SIGNATURES: "more validators must sign",
     WaitReason.USER: "the user has not minted yet",
     WaitReason.MINTED_NOT_FINAL: "the Minted event is not final yet",
-    WaitReason.OVER_LIMIT: "the contract's current mint limit refuses the amount",
+    WaitReason.OVER_LIMIT: "the amount is above what the contract mints at once: it waits until the contract's admin raises that",
+    WaitReason.COOLING_DOWN: "the contract's mint limit is used up for now: it refills by itself, then the user can mint",
+    WaitReason.MINTING_PAUSED: "the token is paused: nobody can mint until its pauser unpauses it",
+    WaitReason.FEE_INDIVISIBLE: "the token's fee is on: then only multiples of 0.01 POKT are minted, until the fee is off",
+    WaitReason.NO_MINTER_ROLE: "the MintController lacks the token's minter role: nobody can mint until its admin grants it",
     WaitReason.NOT_A_MEMBER: "this validator's key is not among those that sign",
     WaitReason.OBJECTIONS: "validators object; the quorum for failing it is not reached",
     WaitReason.VAULT_SHORT: "the vault's balance does not cover it and the returns under way",

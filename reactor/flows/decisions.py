@@ -44,10 +44,12 @@ class Rest:
     """Nothing left to do for this validator: the document is closed to it until somebody writes to it.
 
     `finished` is true when the chains show the end and the document says so; false for a mint that only waits for its user.
+    `reason` and `params` say what for.
     """
 
     finished: bool
     reason: WaitReason | None = None
+    params: Params = field(default_factory=nothing)
 
 
 @dataclass(frozen=True, slots=True)

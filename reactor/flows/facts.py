@@ -111,10 +111,27 @@ class Common:
 
 
 @dataclass(frozen=True, slots=True)
+class MintTerms:
+    """What the contracts take at present: amounts in upokt, `per_second` in upokt per second, `now` in Unix seconds.
+
+    `maximum`: of one mint ever (`maxMintLimit`); `limit`: now (`currentMintLimit`), refilled by `per_second`; `fee`: the token
+    keeps a fee; `minter`: the controller may mint.
+    """
+
+    maximum: int
+    limit: int
+    per_second: int
+    paused: bool
+    fee: bool
+    minter: bool
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
 class MintFacts(Common):
     """Facts for one mint. `copies`: nonce, data and typed data as computed from the chains; None while the nonce is unknown.
 
-    `minted`: the `Minted` event for (recipient, nonce) in the own ledger. `maximum`: the contract's `maxMintLimit` now.
+    `minted`: the `Minted` event for (recipient, nonce) in the own ledger. `terms`: what the contracts take now.
     """
 
     copies: Mapping[str, Any] | None = None
@@ -122,7 +139,7 @@ class MintFacts(Common):
     minted: Minted | None = None
     minted_final: bool = False
     minted_final_at: int = 0
-    maximum: int = 0
+    terms: MintTerms = MintTerms(0, 0, 0, paused=False, fee=False, minter=True, now=0)
 
 
 @dataclass(frozen=True, slots=True)

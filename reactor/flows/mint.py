@@ -25,6 +25,7 @@ from reactor.flows.common import (
 )
 from reactor.flows.decisions import Complete, Decision, Move, Repair, Rest, Sign, Wait, Wake
 from reactor.flows.facts import Blocked, MintFacts
+from reactor.flows.refusals import refilled, refusal
 
 OUTCOME: Final = "mint"
 
@@ -86,7 +87,20 @@ def _signed(document: Mint, facts: MintFacts) -> Decision:
         return Move(Status.CONFIRMED, f"signed with {len(facts.signatures.valid)} of {facts.quorum.threshold} valid signatures")
     if facts.own_key not in facts.signatures.signers and facts.blocked is None:
         return Sign(OUTCOME)
-    return Rest(finished=False, reason=WaitReason.USER)
+    return _claimable(facts)
+
+
+def _claimable(facts: MintFacts) -> Wait | Rest:
+    """It waits for its user, who may take for ever; where the contracts would refuse him, for that.
+
+    Only what passes by itself keeps it open. What a person has to end rings when it is ended.
+    """
+    refused = refusal(_amount(facts), facts.terms)
+    if refused is None:
+        return Rest(finished=False, reason=WaitReason.USER)
+    if refused.reason is WaitReason.COOLING_DOWN:
+        return Wait(refused.reason, refused.params, refilled(_amount(facts), facts.terms))
+    return Rest(finished=False, reason=refused.reason, params=refused.params)
 
 
 def _submitted(document: Mint, facts: MintFacts) -> Decision:
@@ -102,10 +116,13 @@ def _not_signable(facts: MintFacts) -> Wait | None:
     if facts.copies is None:
         known = facts.nonce_wait or Blocked(WaitReason.NONCE_UNKNOWN)
         return Wait(known.reason, known.params, Wake(after=2.0))
-    amount = facts.source.outcome.amount if isinstance(facts.source.outcome, ToMint) else 0
-    if amount > facts.maximum:
-        return Wait(WaitReason.OVER_LIMIT, {"amount": str(amount), "limit": str(facts.maximum)}, Wake(after=60.0))
+    if (amount := _amount(facts)) > facts.terms.maximum:
+        return Wait(WaitReason.OVER_LIMIT, {"amount": str(amount), "limit": str(facts.terms.maximum)}, Wake(after=60.0))
     return None
+
+
+def _amount(facts: MintFacts) -> int:
+    return facts.source.outcome.amount if isinstance(facts.source.outcome, ToMint) else 0
 
 
 def _enough(facts: MintFacts) -> Complete | None:

@@ -11,6 +11,7 @@ from bson import ObjectId
 from reactor.documents.reasons import WaitReason
 from reactor.documents.statuses import Collection, Status
 from reactor.flows.decisions import Wait
+from reactor.flows.refusals import REFUSALS
 from reactor.handlers.context import Context
 from reactor.store import updates
 
@@ -38,6 +39,8 @@ async def show(context: Context, collection: Collection, document_id: ObjectId, 
     head = context.heads.height(label.chain)
     if context.me.observes or wait.reason in _FLEETING or label.status not in set(Status):
         return
+    if label.status == Status.SIGNED and wait.reason in REFUSALS:
+        return  # written at once by whoever found it
     if context.turns.place(turn_at(label.key, head)) != 0:
         return
     pending = label.status == Status.PENDING and label.height > 0

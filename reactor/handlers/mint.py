@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
@@ -17,7 +18,8 @@ from reactor.documents.reasons import WaitReason
 from reactor.documents.statuses import Collection, Status
 from reactor.flows import mint as flow
 from reactor.flows.decisions import Complete, Decision, Rest, Submit, Wait, Wake
-from reactor.flows.facts import Blocked, MintFacts, Quorum, SignatureView
+from reactor.flows.facts import Blocked, MintFacts, MintTerms, Quorum, SignatureView
+from reactor.flows.refusals import REFUSALS
 from reactor.handlers.claims import Remembered
 from reactor.handlers.context import Context
 from reactor.handlers.display import Label
@@ -32,7 +34,7 @@ from reactor.keys.signer import Signer
 from reactor.state.journal import JournalEntry
 from reactor.state.rows import EventKind
 from reactor.state.verdicts import Refused
-from reactor.store import signatures
+from reactor.store import signatures, updates
 from reactor.store.updates import Update
 
 
@@ -208,7 +210,7 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
             source=source,
             blocked=context.blocked(origin.key, "mint", recipient, member=context.me.address in quorum.members),
             own_key=context.me.address,
-            maximum=contract.max_mint_limit,
+            terms=mint_terms(contract, context.now()),
             oversized=oversized,
             **known,
         )
@@ -260,6 +262,27 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
             "minted_final_at": self.context.heads.final_at("ethereum", best.event.height),
         }
 
+    async def ended(self, handling: Handling[Mint, MintFacts], result: Result | None) -> None:
+        """Write at once why the contracts would refuse a signed mint, and take it away once they do not.
+
+        Whoever looks at it writes it: few do (those who audit it, or the one who looks for such mints), and all write the same.
+        """
+        if result is None or handling.status != Status.SIGNED or self.context.me.observes or handling.document.malformed:
+            return
+        refused = result.reason in REFUSALS
+        if not refused and result.reason is not WaitReason.USER:
+            return
+        shown = handling.document.waiting
+        stands = None if shown is None else (shown.reason, dict(shown.params))
+        wanted = (str(result.reason), dict(result.params)) if refused else None
+        if stands == wanted:
+            return
+        by, now = self.context.me.address, self.context.now()
+        update = updates.show_waiting(
+            self.collection, handling.id, frm=handling.status, confirmations=None, waiting=wanted, by=by, now=now
+        )
+        await self.context.requests.write(update)
+
     async def complete(self, handling: Handling[Mint, MintFacts], decision: Complete) -> Update | Wait:
         plan = handling.plan
         return signatures.mark_signed(
@@ -279,6 +302,19 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
         """The user mints, never a validator: no flow decides this for a mint."""
         del handling, decision
         return Wait(WaitReason.USER)
+
+
+def mint_terms(contract: ContractFacts, now: datetime) -> MintTerms:
+    """What the contracts take at this moment, as the flow reads it."""
+    return MintTerms(
+        maximum=contract.max_mint_limit,
+        limit=contract.current_mint_limit,
+        per_second=contract.mint_per_second,
+        paused=contract.paused,
+        fee=contract.fee_flag,
+        minter=contract.minter,
+        now=int(now.timestamp()),
+    )
 
 
 def verify_mint_signature(digest: bytes, signer: str, signature: str) -> bool:

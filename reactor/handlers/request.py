@@ -121,6 +121,10 @@ class RequestHandler(ABC, Generic[D, F]):
         del document_id, document
         return None
 
+    async def ended(self, handling: Handling[D, F], result: Result | None) -> None:
+        """What is left to write for the eye after a look; `result` None: it is read again."""
+        del handling, result
+
     async def _handle(self, document_id: ObjectId, *, rung: bool) -> Result:
         for _ in range(_TRIES):
             found = await self.context.requests.read(self.collection, document_id)
@@ -143,8 +147,10 @@ class RequestHandler(ABC, Generic[D, F]):
         plan = await self.plan(document, origin, oversized=found.raw is None)
         decision = self.decide(document, plan.facts)
         logger.debug("{} {} {}: {}", self.collection.value, origin.key, document.status, decision)
-        result = await self._carry_out(Handling(document_id, found, document, plan), decision)
+        handling = Handling(document_id, found, document, plan)
+        result = await self._carry_out(handling, decision)
         self._settle(origin, result, document_id)
+        await self.ended(handling, result)
         return result
 
     async def _missing(self, document_id: ObjectId) -> Result:

@@ -107,6 +107,7 @@ class _Run:
     async def _contracts(self) -> list[CheckResult]:
         self.facts = await self.chain.facts(self.settings.ethereum.validator_addresses, fresh=True)
         results = ethereum.check_contracts(self.settings, self.facts) + await ethereum.check_token(self.chain)
+        results += ethereum.check_minter(self.settings, self.facts)
         return results + (ethereum.check_mints_open(self.facts) if self.deep else [])
 
     async def _pocket(self) -> list[CheckResult]:

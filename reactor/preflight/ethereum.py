@@ -7,7 +7,7 @@ from typing import Final
 
 from reactor.chains.errors import WrongChain
 from reactor.chains.ethereum.client import EthereumChain
-from reactor.chains.ethereum.contracts import selector
+from reactor.chains.ethereum.contracts import MINTER_ROLE, selector
 from reactor.chains.ethereum.types import ContractFacts, Head
 from reactor.preflight.endpoints import compared
 from reactor.preflight.results import CheckResult, Level, failed, passed
@@ -105,6 +105,17 @@ def check_members(settings: Settings, facts: ContractFacts, own: str, *, observe
         detail = f"threshold {facts.threshold} of {facts.validator_count} validators: nothing can be minted"
         results.append(failed("threshold", detail, "the contract's admin corrects threshold or validators", "warning"))
     return results
+
+
+def check_minter(settings: Settings, facts: ContractFacts) -> list[CheckResult]:
+    """The controller may mint: without the token's role the token refuses every mint, however well it is signed."""
+    controller, token = settings.ethereum.mint_controller_address, settings.ethereum.wrapped_pocket_address
+    if facts.minter:
+        return [passed("minter role", f"{controller} may mint {token}")]
+    # A warning: payouts go on, and what is signed now can be minted once the role is granted.
+    detail = f"{controller} lacks MINTER_ROLE on {token}: no user can mint"
+    remedy = f"the token's admin calls grantRole({MINTER_ROLE}, {controller}) on the token, or correct the two addresses"
+    return [failed("minter role", detail, remedy, "warning")]
 
 
 def check_mints_open(facts: ContractFacts) -> list[CheckResult]:

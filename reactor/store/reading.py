@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from collections.abc import Collection as Many
 from dataclasses import dataclass
 from itertools import product
+from types import MappingProxyType
 from typing import Any, Final
 
 import bson
@@ -24,6 +25,8 @@ BATCH: Final = 256
 """Documents per aggregate: at worst 64 MiB at once."""
 PAGE: Final = 1000
 """Ids per page of `open_ids`."""
+EVERY: Final[Mapping[str, Any]] = MappingProxyType({})
+"""The query that every document fits."""
 _LARGEST_ID: Final = 1024
 _FIRST_ID: Final = ObjectId("0" * 24)
 
@@ -121,9 +124,17 @@ def _holders(values: Mapping[str, Sequence[str]]) -> list[Document]:
 
 
 async def open_ids(
-    store: Store, collection: Collection, statuses: Iterable[str], bridge: Bridge, *, page: int = PAGE
+    store: Store,
+    collection: Collection,
+    statuses: Iterable[str],
+    bridge: Bridge,
+    *,
+    page: int = PAGE,
+    where: Mapping[str, Any] = EVERY,
 ) -> AsyncIterator[list[ObjectId]]:
     """The ids of the documents of this bridge that stand in `statuses`, in pages, by status and then `_id`.
+
+    `where`: a query of ours that they must fit too.
 
     Only ids of type ObjectId: other documents are not ours. Documents that come or change status meanwhile may be missed: the
     change stream brings them.
@@ -131,7 +142,7 @@ async def open_ids(
     for status in statuses:
         last: ObjectId | None = None
         while True:
-            ids = await open_page(store, collection, status, bridge, after=last, size=page)
+            ids = await open_page(store, collection, status, bridge, after=last, size=page, where=where)
             if ids:
                 yield ids
                 last = ids[-1]
@@ -140,7 +151,14 @@ async def open_ids(
 
 
 async def open_page(
-    store: Store, collection: Collection, status: str, bridge: Bridge, *, after: ObjectId | None, size: int
+    store: Store,
+    collection: Collection,
+    status: str,
+    bridge: Bridge,
+    *,
+    after: ObjectId | None,
+    size: int,
+    where: Mapping[str, Any] = EVERY,
 ) -> list[ObjectId]:
     """One page of `open_ids`: at most `size` ids above `after`, in order."""
     query = {
@@ -150,6 +168,7 @@ async def open_page(
         "status": str(status),
         # Comparing with an ObjectId finds ids of that type only.
         "_id": {"$gt": after or _FIRST_ID},
+        **where,
     }
 
     async def run() -> list[ObjectId]:

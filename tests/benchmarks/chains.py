@@ -46,6 +46,7 @@ class InstantEthereum:
             fee_flag=False,
             fee_basis=0,
             domain=DOMAIN,
+            minter=True,
         )
 
     @staticmethod

@@ -11,7 +11,7 @@ from ethereum_helpers import CHAIN_ID, USER, VALIDATORS, Bridge, read_all, runni
 from infra.localnet.anvil import development_account
 from reactor.chains.errors import MalformedAnswer, NotFound, RpcRefused
 from reactor.chains.ethereum import EthereumChain, Finality
-from reactor.chains.ethereum.contracts import mint_call, revert_reason, selector
+from reactor.chains.ethereum.contracts import MINTER_ROLE, mint_call, revert_reason, selector
 from reactor.chains.ethereum.span import Span
 
 pytestmark = pytest.mark.integration
@@ -144,7 +144,8 @@ async def test_facts_are_read_once_and_again_after_an_event(bridge: Bridge) -> N
         assert facts.current_mint_limit == facts.max_mint_limit
         assert facts.domain == bridge.domain
         read = chain.calls["eth_call"]
-        assert read == 13
+        assert facts.minter is True
+        assert read == 14
         assert await chain.facts([*VALIDATORS, stranger]) == facts
         assert chain.calls["eth_call"] == read
         assert await chain.is_validator(VALIDATORS[1]) is True
@@ -166,6 +167,11 @@ async def test_facts_are_read_once_and_again_after_an_event(bridge: Bridge) -> N
         assert chain.calls["eth_call"] == read
         await bridge.send(ADMIN, bridge.deployed.wpokt, selector("pause()"))
         assert (await chain.facts(VALIDATORS, fresh=True)).paused is True
+        start = await bridge.anvil.block_number() + 1
+        revoked = selector("revokeRole(bytes32,address)") + MINTER_ROLE[2:] + bridge.deployed.mint_controller[2:].rjust(64, "0")
+        await bridge.send(ADMIN, bridge.deployed.wpokt, revoked)
+        assert (await chain.window(start, await bridge.anvil.block_number())).contracts_changed is True
+        assert (await chain.facts(VALIDATORS)).minter is False
 
 
 async def test_contracts_that_are_not_there_are_told(bridge: Bridge) -> None:

@@ -71,7 +71,17 @@ async def test_all_is_well_but_for_the_others(validator):
     found = await results(validator())
     only(found)
     assert bad(found, "other validators").level == "warning"
-    assert {"Ethereum key", "Pocket key", "vault", "contracts", "token", "membership", "indexes", "signature limit"} <= set(found)
+    assert {
+        "Ethereum key",
+        "Pocket key",
+        "vault",
+        "contracts",
+        "token",
+        "minter role",
+        "membership",
+        "indexes",
+        "signature limit",
+    } <= set(found)
 
 
 async def test_a_start_asks_less(validator):
@@ -207,6 +217,9 @@ async def test_another_token_than_the_controllers(validator, net):
     found = await results(changed(validator(), {"ethereum__wrapped_pocket_address": other.wpokt}))
     only(found, "token", "journal")
     assert net.deployed.wpokt in bad(found, "token").detail
+    # The other token gave its role to its own controller.
+    assert bad(found, "minter role").level == "warning"
+    assert "grantRole(0x9f2df0fed2c77648de5860a4cc508cd0818c85b8b8a1ab4ceeef8d981c8956a6" in bad(found, "minter role").remedy
 
 
 async def test_members_configured_and_not_in_the_contract_and_the_other_way_round(validator, net):

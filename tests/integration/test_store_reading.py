@@ -10,9 +10,11 @@ import pytest
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
-from store_helpers import BRIDGE, burn, invalid_mint, mint, minted, put, returned, tx
+from store_helpers import BRIDGE, NOW, burn, invalid_mint, mint, minted, put, returned, tx
 
+from reactor.chains.ethereum.types import ContractFacts, Domain, Head
 from reactor.documents.statuses import Collection, Status
+from reactor.handlers.refusals import concerned
 from reactor.store import reading
 from reactor.store.connection import Store
 from reactor.store.indexes import OPEN_INDEX, OPEN_STATUSES, init_db
@@ -90,6 +92,51 @@ async def test_open_ids_come_in_pages(store: Store) -> None:
     assert {doc_id for page in pages for doc_id in page} == expected
     assert [len(page) for page in pages] == [3, 3, 1, 3, 3, 1]
     assert [page async for page in open_ids(store, MINT, [Status.SIGNED], BRIDGE)] == []
+
+
+AMOUNTS = ("9999", "10000", "999999", "1000000", "1000001", "2500000", "10000000", "5" * 70)
+ALL = set(AMOUNTS)
+REFUSING: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "nothing": ({}, set()),
+    "the limit at an amount": ({"current_mint_limit": 1_000_000}, {"1000001", "2500000", "10000000", "5" * 70}),
+    "the limit used up": ({"current_mint_limit": 0}, ALL),
+    "the fee": ({"fee_flag": True}, {"9999", "999999", "1000001", "5" * 70}),
+    "both": ({"fee_flag": True, "current_mint_limit": 9_999_999}, {"9999", "999999", "1000001", "10000000", "5" * 70}),
+    "paused": ({"paused": True}, ALL),
+    "no minter": ({"minter": False}, ALL),
+}
+
+
+@pytest.mark.parametrize("case", REFUSING)
+async def test_signed_mints_that_the_contracts_may_refuse_are_found_by_their_amounts(store: Store, case: str) -> None:
+    changes, expected = REFUSING[case]
+    facts = ContractFacts(
+        block=Head(1, "0x1", "0x0", 1),
+        threshold=2,
+        validators=(),
+        validator_count=3,
+        max_mint_limit=10**80,
+        current_mint_limit=10**80,
+        mint_per_second=1,
+        paused=False,
+        fee_flag=False,
+        fee_basis=0,
+        domain=Domain("MintController", "1", 1, "0x" + "22" * 20),
+        minter=True,
+    )
+    documents = [mint(number, status="signed", amount=amount) for number, amount in enumerate(AMOUNTS)]
+    said = {"params": {}, "by": "", "at": NOW}
+    labels = [{**said, "reason": "cooling_down"}, {**said, "reason": "signatures"}, None]
+    labelled = [mint(number + 50, status="signed", amount="20000", waiting=label) for number, label in enumerate(labels)]
+    strange = [mint(90, status="signed", amount=7), mint(91, status="signed", amount=["10000000"]), mint(92, status="confirmed")]
+    await store.collection(MINT).insert_many([*documents, *labelled, *strange])
+    where = concerned(replace(facts, **changes))
+    found = {one for page in [page async for page in open_ids(store, MINT, ["signed"], BRIDGE, where=where)] for one in page}
+    amounts = {document["amount"] for document in documents if document["_id"] in found}
+    assert amounts == expected
+    assert labelled[0]["_id"] in found, "what is said to be refused is looked at, whether it still is or not"
+    assert (labelled[1]["_id"] in found) == (len(expected) == len(ALL))
+    assert strange[2]["_id"] not in found
 
 
 @pytest.mark.parametrize(

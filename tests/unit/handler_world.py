@@ -217,7 +217,7 @@ def make_world(directory: Path, *, members: int = 3, threshold: int = 2) -> Worl
     addresses = tuple(sorted(key.address for key in keys))
     head = Head(100, f"0x{100:064x}", f"0x{99:064x}", 1)
     domain = Domain("MintController", "1", 1, CONTROLLER)
-    facts = ContractFacts(head, threshold, addresses, members, 10**9, 10**9, 1, False, False, 0, domain)
+    facts = ContractFacts(head, threshold, addresses, members, 10**9, 10**9, 1, False, False, 0, domain, minter=True)
     ethereum, pocket, requests, heads = FakeEthereum(facts), FakePocket(), FakeRequests(), FakeHeads()
     ledger = Ledger.open(directory, bridge)
     journal = Journal.create(directory, bridge, {"pocket": 0, "ethereum": 0})

@@ -24,6 +24,8 @@ def test_selectors_are_the_deployed_ones() -> None:
         "mintPerSecond": "0x272c444d",
     }
     assert contracts.WPOKT_READS == {"paused": "0x5c975abb", "feeFlag": "0x118c6897", "feeBasis": "0x5a94ee46"}
+    assert contracts.MINTER_ROLE == "0x9f2df0fed2c77648de5860a4cc508cd0818c85b8b8a1ab4ceeef8d981c8956a6"
+    assert contracts.minter_call(USER) == f"0x91d14854{contracts.MINTER_ROLE[2:]}{'0' * 24}{USER[2:]}"
     assert (contracts.GET_USER_NONCE, contracts.VALIDATORS) == ("0x6834e3a8", "0xfa52c7d8")
     assert (contracts.DOMAIN, contracts.CURRENT_MINT_LIMIT) == ("0x84b0196e", "0xa40c3eab")
 

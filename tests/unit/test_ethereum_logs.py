@@ -58,6 +58,9 @@ def test_topics_are_the_deployed_ones() -> None:
         "0x2c1471be9f5586272d41bc8d7d0ce89b3b10e4693755e30752510cb88d42fdf5",
         "0xd67a9beee624d9012cc270d0c9f894e26cc7f615c2762f9081862e653ea4c7b8",
     )
+    granted, revoked = CHANGE_TOPICS[-2:]
+    assert granted == "0x2f8788117e7eff1d82e926ec794901d17c78024a50270940304540a733656f0d"
+    assert revoked == "0xf6391f5c32d9c69d2a47ea670b442974b53935d1edc7fd64eb21e047a839171b"
 
 
 def test_a_burn() -> None:

@@ -14,7 +14,7 @@ from reactor.documents.statuses import Collection, Status, may_move
 from reactor.flows import mint, payout
 from reactor.flows.common import MOST_REPAIRS
 from reactor.flows.decisions import Complete, Decision, Hold, Move, Object, Repair, Rest, Sign, Submit, Wait
-from reactor.flows.facts import Blocked, MintFacts, PayoutFacts, Quorum, SignatureView, Source
+from reactor.flows.facts import Blocked, MintFacts, MintTerms, PayoutFacts, Quorum, SignatureView, Source
 from tests.unit.handler_world import FEE, NOW, POCKET_USER, USER, burn, deposit, minted, returned
 from tests.unit.test_documents_classification import BRIDGE
 
@@ -38,10 +38,15 @@ def mint_doc(status: Any, **changes: Any) -> AnyRequest:
     return read_request(Collection.MINT, {**deposit_document(BRIDGE, DEPOSIT, NOW)[1], **COPIES, "status": status, **changes})
 
 
+def terms(**changes: Any) -> MintTerms:
+    """Contracts that take everything, but for `changes`."""
+    return replace(MintTerms(10**9, 10**9, 1, paused=False, fee=False, minter=True, now=1_800_000_000), **changes)
+
+
 def mint_facts(**changes: Any) -> MintFacts:
     fields = deposit_chain_fields(BRIDGE, DEPOSIT)
     source = Source(TO_MINT, final=True, fields=fields, chain="pocket", final_at=7)
-    known = {"bridge": BRIDGE, "me": ME, "own_key": ME, "source": source, "quorum": QUORUM, "copies": COPIES, "maximum": 10**9}
+    known = {"bridge": BRIDGE, "me": ME, "own_key": ME, "source": source, "quorum": QUORUM, "copies": COPIES, "terms": terms()}
     return MintFacts(**{**known, **changes})
 
 
@@ -122,10 +127,21 @@ MINT_TABLE: dict[str, tuple[dict[str, Any], str]] = {
         "confirmed | nonce_unknown | nonce_unknown | claim_unproven | claim_unproven | pending",
     ),
     "over the limit": (
-        {"maximum": 999_999},
+        {"terms": terms(maximum=999_999)},
         "confirmed | over_limit | over_limit | claim_unproven | claim_unproven | pending",
     ),
-    "at the limit": ({"maximum": 1_000_000}, "confirmed | sign 0 | confirmed | claim_unproven | claim_unproven | pending"),
+    "at the limit": (
+        {"terms": terms(maximum=1_000_000, limit=1_000_000)},
+        "confirmed | sign 0 | confirmed | claim_unproven | claim_unproven | pending",
+    ),
+    "enough with me, the limit used up": (
+        {"signatures": FULL, "terms": terms(limit=999_999)},
+        "confirmed | complete | cooling_down | claim_unproven | claim_unproven | pending",
+    ),
+    "enough with me, the token paused": (
+        {"signatures": FULL, "terms": terms(paused=True)},
+        "confirmed | complete | rest | claim_unproven | claim_unproven | pending",
+    ),
     "claim refuted": ({"claim_refuted": True}, "confirmed | sign 0 | confirmed | signed | confirmed | pending"),
     "minted": (
         {**SEEN, "signatures": FULL},

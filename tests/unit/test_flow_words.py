@@ -15,6 +15,7 @@ from reactor.flows import mint, payout
 from reactor.flows.common import MOST_REPAIRS, default, differs
 from reactor.flows.decisions import Complete, Decision, Hold, Move, Object, Repair, Rest, Sign, Submit, Wait, Wake
 from reactor.flows.facts import Blocked, SignatureView
+from reactor.flows.refusals import refusal
 from reactor.flows.turns import turn
 from tests.unit.handler_world import minted, returned
 from tests.unit.test_flow_tables import (
@@ -30,6 +31,7 @@ from tests.unit.test_flow_tables import (
     mint_facts,
     pay_facts,
     source,
+    terms,
 )
 
 pytestmark = pytest.mark.unit
@@ -236,8 +238,63 @@ def test_a_mint_that_nobody_can_sign_yet_says_why() -> None:
     why = Blocked(WaitReason.NONCE_UNKNOWN, {"upto": "9"})
     assert mint_says("signed", copies=None, nonce_wait=why) == Wait(WaitReason.NONCE_UNKNOWN, {"upto": "9"}, soon)
     limit = {"amount": "1000000", "limit": "999999"}
-    assert mint_says("confirmed", maximum=999_999) == Wait(WaitReason.OVER_LIMIT, limit, Wake(after=60.0))
-    assert mint_says("confirmed", maximum=1_000_000) == Sign("mint")
+    assert mint_says("confirmed", terms=terms(maximum=999_999)) == Wait(WaitReason.OVER_LIMIT, limit, Wake(after=60.0))
+    assert mint_says("confirmed", terms=terms(maximum=1_000_000)) == Sign("mint")
+
+
+NOON = 1_800_000_000 - 1_800_000_000 % 86_400 + 43_200
+REFUSED: dict[str, tuple[dict[str, Any], Decision]] = {
+    "nothing": ({}, Rest(finished=False, reason=WaitReason.USER)),
+    "the limit is just enough": ({"limit": 1_000_000}, Rest(finished=False, reason=WaitReason.USER)),
+    "the limit is used up": (
+        {"limit": 400_000, "per_second": 1_000, "now": NOON},
+        Wait(
+            WaitReason.COOLING_DOWN,
+            {"amount": "1000000", "per_second": "1000", "enough_at": "2027-01-15 12:10 UTC"},
+            Wake(after=601.0),
+        ),
+    ),
+    "a second later it says the same": (
+        {"limit": 401_000, "per_second": 1_000, "now": NOON + 1},
+        Wait(
+            WaitReason.COOLING_DOWN,
+            {"amount": "1000000", "per_second": "1000", "enough_at": "2027-01-15 12:10 UTC"},
+            Wake(after=600.0),
+        ),
+    ),
+    "it never refills": (
+        {"limit": 0, "per_second": 0},
+        Wait(
+            WaitReason.COOLING_DOWN,
+            {"amount": "1000000", "per_second": "0", "enough_at": "never, unless the contract's admin sets a rate"},
+            Wake(after=3600.0),
+        ),
+    ),
+    "it refills in a million years": (
+        {"limit": -(10**20), "per_second": 1},
+        Wait(
+            WaitReason.COOLING_DOWN,
+            {"amount": "1000000", "per_second": "1", "enough_at": "never, at this rate"},
+            Wake(after=3600.0),
+        ),
+    ),
+    "paused": ({"paused": True, "limit": 0}, Rest(finished=False, reason=WaitReason.MINTING_PAUSED)),
+    "no minter": ({"minter": False, "paused": True}, Rest(finished=False, reason=WaitReason.NO_MINTER_ROLE)),
+    "the fee is on and divides it": ({"fee": True}, Rest(finished=False, reason=WaitReason.USER)),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_signed_mint_that_the_contracts_refuse_says_which_and_when_it_passes(case: str) -> None:
+    changes, decision = REFUSED[case]
+    assert mint_says("signed", signatures=FULL, terms=terms(**changes)) == decision
+
+
+@pytest.mark.parametrize(("amount", "divides"), [(990_000, True), (990_001, False), (9_999, False), (10_000, True)])
+def test_an_amount_that_the_fee_makes_indivisible(amount: int, divides: bool) -> None:
+    expected = None if divides else Blocked(WaitReason.FEE_INDIVISIBLE, {"amount": str(amount), "unit": "10000"})
+    assert refusal(amount, terms(fee=True)) == expected
+    assert refusal(amount, terms(fee=False)) is None
 
 
 # --- payout -----------------------------------------------------------------------------------------------------------

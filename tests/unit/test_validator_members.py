@@ -1,5 +1,6 @@
 """A threshold or members that change: each signed mint is looked at again, once."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +21,8 @@ def one(monkeypatch: pytest.MonkeyPatch):
     """As much of a validator as the question needs."""
     rung, asked = [], []
 
-    async def open_ids(_store, role, statuses, _bridge):
+    async def open_ids(_store, role, statuses, _bridge, *, where):
+        assert not where
         asked.append((role, list(statuses)))
         yield MINTS[:3]
         yield MINTS[3:]
@@ -42,6 +44,7 @@ def one(monkeypatch: pytest.MonkeyPatch):
         asked=asked,
         _quorum=None,
     )
+    fake._look_at_signed_mints = partial(validator.Validator._look_at_signed_mints, fake)
     return fake
 
 

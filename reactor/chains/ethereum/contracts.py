@@ -19,6 +19,7 @@ __all__ = [
     "CONTROLLER_READS",
     "MEMBER_TOPICS",
     "MINTED_TOPIC",
+    "MINTER_ROLE",
     "WPOKT_READS",
     "address_call",
     "burn_call",
@@ -26,6 +27,7 @@ __all__ = [
     "decode_domain",
     "decode_uint",
     "mint_call",
+    "minter_call",
     "revert_reason",
     "selector",
 ]
@@ -51,7 +53,11 @@ CHANGE_TOPICS = (
     _topic("FeeSet(bool,uint256,address)"),
     _topic("Paused(address)"),
     _topic("Unpaused(address)"),
+    _topic("RoleGranted(bytes32,address,address)"),
+    _topic("RoleRevoked(bytes32,address,address)"),
 )
+MINTER_ROLE = "0x" + keccak(b"MINTER_ROLE").hex()
+"""The role on the token that lets the controller mint: whoever lacks it is refused, whatever was signed."""
 
 GET_USER_NONCE = selector("getUserNonce(address)")
 VALIDATORS = selector("validators(address)")
@@ -102,6 +108,11 @@ def address_call(call: str, address: str) -> str:
     if len(raw) != 20:
         raise ValueError(f"address: expected 20 bytes, got {address!r}")
     return call + raw.rjust(32, b"\0").hex()
+
+
+def minter_call(controller: str) -> str:
+    """Call data of the token's `hasRole(MINTER_ROLE, controller)`. Raises ValueError."""
+    return address_call(selector("hasRole(bytes32,address)") + MINTER_ROLE[2:], controller)
 
 
 def mint_call(recipient: str, amount: int, nonce: int, signatures: Sequence[str | bytes]) -> str:

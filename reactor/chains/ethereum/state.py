@@ -89,6 +89,7 @@ class ContractState:
             fee_flag=bool(state["feeFlag"]),
             fee_basis=state["feeBasis"],
             domain=domain,
+            minter=bool(state["minter"]),
         )
 
     async def is_validator(self, address: str) -> bool:
@@ -127,7 +128,7 @@ class ContractState:
 
         async def number(to: str, name: str, data: str) -> int:
             def decode(answer: object) -> int:
-                if name in {"paused", "feeFlag"}:
+                if name in {"paused", "feeFlag", "minter"}:
                     return int(contracts.decode_bool(answer, name))
                 return contracts.decode_uint(answer, name)
 
@@ -140,6 +141,7 @@ class ContractState:
 
         reads = [(self._controller, name, data) for name, data in contracts.CONTROLLER_READS.items()]
         reads += [(self._wpokt, name, data) for name, data in contracts.WPOKT_READS.items()]
+        reads.append((self._wpokt, "minter", contracts.minter_call(self._controller)))
         ordered = sorted(asked)
         try:
             async with asyncio.TaskGroup() as group:

@@ -114,7 +114,7 @@ class ContractFacts:
 
     `validators` are those of the asked candidates (and of addresses that events named) that the contract knows, ascending;
     the contract cannot list them, so compare `len(validators)` with `validator_count`. Limits are upokt, `mint_per_second`
-    upokt per second, `fee_basis` hundredths of a percent.
+    upokt per second, `fee_basis` hundredths of a percent. `minter`: whether the controller holds the token's minter role.
     """
 
     block: Head
@@ -128,3 +128,4 @@ class ContractFacts:
     fee_flag: bool
     fee_basis: int
     domain: Domain
+    minter: bool
