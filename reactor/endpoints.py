@@ -13,6 +13,7 @@ from reactor.chains.ethereum.client import EthereumChain
 from reactor.chains.pocket import PocketChain
 from reactor.documents.events import BlockRef
 from reactor.engine.tasks import wait_for_any
+from reactor.outages import Outages
 from reactor.settings import Settings
 from reactor.state.ledger import Ledger
 from reactor.state.rows import EventKind
@@ -21,18 +22,26 @@ from scanners.loop import Watched
 SURVEY_SECONDS: Final = 30.0
 """Pause between two comparisons of all endpoints: two or three calls to each. What is worse than a lag is noticed by asking."""
 _SURVEY_TIMEOUT: Final = 60.0
+_COMPARING: Final = "comparing the endpoints"
 
 
 class EndpointWatch:
     """Compares the endpoints of both chains for as long as the validator runs; `problems` says what is wrong with which."""
 
     def __init__(
-        self, ethereum: EthereumChain, pocket: PocketChain, settings: Settings, *, every: float = SURVEY_SECONDS
+        self,
+        ethereum: EthereumChain,
+        pocket: PocketChain,
+        settings: Settings,
+        *,
+        every: float = SURVEY_SECONDS,
+        outages: Outages | None = None,
     ) -> None:
         self._ethereum = ethereum
         self._pocket = pocket
         self._settings = settings
         self._every = every
+        self._outages = outages or Outages()
 
     @property
     def problems(self) -> list[str]:
@@ -60,7 +69,9 @@ class EndpointWatch:
             async with asyncio.timeout(_SURVEY_TIMEOUT):
                 await survey
         except TimeoutError:
-            logger.warning("the endpoints could not be compared within {:g} s", _SURVEY_TIMEOUT)
+            self._outages.failed(_COMPARING, f"no answer within {_SURVEY_TIMEOUT:g} s")
+        else:
+            self._outages.worked(_COMPARING)
 
 
 class SameEvents:

@@ -122,6 +122,11 @@ class Outages:
             else:
                 self._end(subject, found, 1)
 
+    @property
+    def any(self) -> bool:
+        """Whether anything is away: where many names would have to be made for `worked`."""
+        return bool(self._open)
+
     def away(self) -> dict[str, str]:
         """What is away now, and why, as a sentence."""
         return {subject: found.cause for subject, found in self._open.items() if found.reporters}

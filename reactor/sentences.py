@@ -5,12 +5,14 @@
 >>> sentence(ConnectionRefusedError(111, "Connect call failed"))
 'connection refused'
 
-Imports nothing of ours.
+Imports nothing of ours but `foreign`.
 """
 
 import re
 from collections.abc import Callable
 from typing import Any, Final
+
+from reactor.foreign import one_line
 
 __all__ = ["SENTENCE_LIMIT", "sentence"]
 
@@ -43,27 +45,26 @@ _SENTENCES: Final[dict[str, Callable[[Any], str]]] = {
 
 
 def sentence(error: BaseException) -> str:
-    """What is wrong, as one line of at most `SENTENCE_LIMIT` characters.
+    """What is wrong, as one line of at most `SENTENCE_LIMIT` characters (and `…`), cleaned as foreign text is.
 
     An expected error's own message; what a class means, where the message is empty or made for programs. Errors that only a
     fault of the program raises (`KeyError`, `TypeError` …) keep the class's name in front, since their message alone says little.
     """
-    text = _spoken(error)
-    return text if len(text) <= SENTENCE_LIMIT else text[: SENTENCE_LIMIT - 1] + "…"
+    return one_line(_spoken(error), SENTENCE_LIMIT)
 
 
 def _spoken(error: BaseException) -> str:
     for kind in type(error).__mro__:
         say = _SENTENCES.get(f"{kind.__module__}.{kind.__qualname__}")
         if say is not None:
-            return _one_line(say(error))
+            return say(error)
     if type(error).__module__ == "builtins":
         return _joined(type(error).__name__, _own(error))
     return _own(error) or _name(error)
 
 
 def _own(error: BaseException) -> str:
-    return _one_line(str(error))
+    return str(error).strip()
 
 
 def _first_part(error: BaseException) -> str:
@@ -76,10 +77,6 @@ def _first_part(error: BaseException) -> str:
 
 def _joined(*parts: str | None) -> str:
     return ": ".join(part for part in parts if part)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _name(error: BaseException) -> str:

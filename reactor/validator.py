@@ -18,7 +18,16 @@ from bson import ObjectId
 from loguru import logger
 from pymongo.errors import PyMongoError
 
-from reactor.adapters import BatchedJournal, BatchedRequests, Bells, ChainHeads, EthereumNode, PocketNode, SameContent
+from reactor.adapters import (
+    BatchedJournal,
+    BatchedRequests,
+    Bells,
+    ChainHeads,
+    EthereumNode,
+    PocketNode,
+    SameContent,
+    WriteRefusedError,
+)
 from reactor.chains.errors import ChainError, RpcProblem
 from reactor.chains.ethereum.client import EthereumChain
 from reactor.chains.ethereum.finality import Finality
@@ -52,6 +61,7 @@ from reactor.handlers.reconcile import Reconciler
 from reactor.handlers.refusals import RefusalWatch
 from reactor.handlers.request import Result
 from reactor.keys.problem import KeyProblem
+from reactor.outages import Outages
 from reactor.parts import (
     bridge_of,
     ethereum_chain,
@@ -75,6 +85,7 @@ from reactor.store.oplog import OplogWatch
 from reactor.store.reading import EVERY, open_ids, open_page
 from reactor.store.updates import QUIET
 from reactor.store.watch import SchemaWatch
+from reactor.subjects import subject_of
 from scanners.ethereum import WatchedEthereum
 from scanners.loop import ChainScanner, Watched
 from scanners.pocket import WatchedPocket
@@ -95,6 +106,11 @@ _LATE_SECONDS: Final = 1.0
 """A document at rest that is written to is read so much later: late signatures come in a burst, and what the chains show rings by
 itself and at once."""
 _HEARTBEAT_TIMEOUT: Final = 20.0
+# Who tells of failures, in words for people.
+_BOOKS: Final = "books"
+_HEARTBEAT: Final = "heartbeat"
+_HEARING: Final = "reading the others' heartbeats"
+_WATCH: Final = "comparing identities, oplog and indexes"
 _LISTEN_SECONDS: Final = 0.5
 """Heartbeats that ring are read together, and a question of another process is answered, at most so often."""
 _MOST_RUNG: Final = 256
@@ -131,12 +147,14 @@ class Validator:
         self._rung_heartbeats: deque[ObjectId] = deque(maxlen=_MOST_RUNG)
         self._quorum: Quorum | None = None
         self.clock = SystemClock()
-        self.heads = HeadSource(self.clock)
+        self.outages = Outages(subject_of=subject_of)
+        self.heads = HeadSource(self.clock, outages=self.outages)
         self.dispatcher = Dispatcher(
             self.clock,
             Limits(concurrency=settings.engine.concurrency, timeout=settings.engine.handling_timeout_s, settle=_LATE_SECONDS),
             strange=self._is_strange,
-            expected=(RpcProblem, PyMongoError, StateProblem, KeyProblem, TimeoutError),
+            expected=(RpcProblem, PyMongoError, StateProblem, KeyProblem, WriteRefusedError, TimeoutError),
+            outages=self.outages,
         )
         self._strangers_after: dict[tuple[Collection, Status], ObjectId | None] = {}
 
@@ -174,6 +192,7 @@ class Validator:
         self._stack.push_async_callback(self.chains.ethereum.close)
         self._stack.push_async_callback(self.chains.pocket.close)
         self.store = await open_store(self.settings)
+        self.store.outages = self.outages
         self._stack.push_async_callback(self.store.close)
         self._wire(pocket_key.address if pocket_key else "")
 
@@ -222,7 +241,7 @@ class Validator:
             identity_clash=lambda: self.hearts.clash,
             silenced=self._silenced,
         )
-        self.endpoints = EndpointWatch(self.chains.ethereum, self.chains.pocket, self.settings)
+        self.endpoints = EndpointWatch(self.chains.ethereum, self.chains.pocket, self.settings, outages=self.outages)
         self.books = Books(self.context)
         self.refusals = RefusalWatch(self.context, self._look_at_signed_mints)
         self.handlers: dict[Collection, Handler] = {
@@ -230,7 +249,7 @@ class Validator:
             Collection.INVALID_MINT: PayoutHandler(Collection.INVALID_MINT, self.context),
             Collection.BURN: PayoutHandler(Collection.BURN, self.context),
         }
-        self.reconciler = Reconciler(self.context, requests.insert_missing)
+        self.reconciler = Reconciler(self.context, requests.insert_missing, outages=self.outages)
         self.oplog = OplogWatch(store)
         self.schema = SchemaWatch(store)
         self.hearts = Hearts(self.context, self._instance(pocket_address), self._pulse, peers)
@@ -261,10 +280,10 @@ class Validator:
             load_token=load,
             save_token=save,
             quiet=QUIET,
+            outages=self.outages,
         )
-        reactor = Reactor(
-            feed, self.heads, self.dispatcher, self.clock, sweep=SweepOptions(every=self.settings.engine.sweep_interval_s)
-        )
+        sweep = SweepOptions(every=self.settings.engine.sweep_interval_s)
+        reactor = Reactor(feed, self.heads, self.dispatcher, self.clock, sweep=sweep, outages=self.outages)
         for role, handler in self.handlers.items():
             reactor.subscribe(names[role], _handling(handler), partial(self._open, role))
         feed.changes(names[Collection.HEARTBEAT]).subscribe(self._heartbeat_rang)
@@ -314,6 +333,8 @@ class Validator:
                 self.context.now,
                 interval=interval,
                 observe=self.observe,
+                outages=self.outages,
+                answered=partial(self.heads.well, watched.name),
             )
             self.heads.add(watched.name, scanner.heads)
 
@@ -355,7 +376,10 @@ class Validator:
                 await self._ring_if_members_changed()
                 await self.refusals.look()
             except (ChainError, PocketRpcError, PyMongoError) as error:
-                logger.warning("the books wait for a node: {}", error)
+                self.outages.failed(_BOOKS, error)
+            else:
+                self.outages.worked(_BOOKS)
+            self.outages.look()
             await wait_for_any(stop, self._ledger_changed, seconds=_BOOKS_SECONDS)
 
     def _take_retries(self) -> None:
@@ -395,7 +419,9 @@ class Validator:
                 await self._listen()
                 self.hearts.twins.said()
         except Exception as error:  # noqa: BLE001 - Mongo or the key service may be away; the next beat comes
-            logger.warning("no heartbeat: {!r}", error)
+            self.outages.failed(_HEARTBEAT, error)
+        else:
+            self.outages.worked(_HEARTBEAT)
         self._end_if_younger()
         try:
             async with asyncio.timeout(_HEARTBEAT_TIMEOUT):
@@ -403,7 +429,9 @@ class Validator:
                 await self._look_at_oplog()
                 await self.schema.look()
         except Exception as error:  # noqa: BLE001 - Mongo or a node may be away; what was found before stands
-            logger.warning("the others' identities, the oplog or the indexes were not looked at: {!r}", error)
+            self.outages.failed(_WATCH, error)
+        else:
+            self.outages.worked(_WATCH)
 
     async def _listen(self) -> None:
         """The heartbeats that claim to be of a validator, and first of all those whose places are known."""
@@ -434,7 +462,9 @@ class Validator:
                 rows = await heartbeats_at(self.store, rung)
             self.hearts.listen(rows, self.settings.ethereum.validator_addresses)
         except (PyMongoError, TimeoutError) as error:
-            logger.warning("heartbeats that rang are read with the next beat: {!r}", error)
+            self.outages.failed(_HEARING, error)  # they are read with the next beat
+        else:
+            self.outages.worked(_HEARING)
         self._end_if_younger()
 
     def _heartbeat_rang(self, change: Change) -> None:

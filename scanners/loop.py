@@ -20,6 +20,7 @@ from reactor.documents.build import burn_document, deposit_document, minted_docu
 from reactor.documents.events import BlockRef, Burn, Deposit, Event, Minted, Returned
 from reactor.documents.reasons import HoldReason
 from reactor.documents.statuses import Collection
+from reactor.outages import Outages
 from reactor.sentences import sentence
 from reactor.state.holds import SIGNING
 from reactor.state.journal import Journal
@@ -119,7 +120,10 @@ class ChainScanner:
         *,
         interval: float,
         observe: bool = False,
+        outages: Outages | None = None,
+        answered: Callable[[], None] = lambda: None,
     ) -> None:
+        """`outages`: where failures are told. `answered` is called whenever the chain could be read."""
         self._watched = watched
         self._bridge = bridge
         self._ledger = ledger
@@ -129,9 +133,12 @@ class ChainScanner:
         self._now = now
         self._interval = interval
         self._observe = observe
+        self._outages = outages or Outages()
+        self._answered = answered
+        self._inserting = f"inserting events of {watched.name}"
+        self._rereading = f"reading blocks of {watched.name} again"
         self._newest: View | None = None
         self._told = ""
-        self._rescans_failed = 0
         self.scanned = Scanned()
         """How the last look at the chain went."""
 
@@ -150,6 +157,7 @@ class ChainScanner:
             if self._newest is not None:
                 self.scanned = Scanned(monotonic(), view.head)
                 await self._rescan_quietly(view)
+                self._answered()
             await asyncio.sleep(self._interval)
 
     async def _looked_at(self) -> View:
@@ -177,14 +185,9 @@ class ChainScanner:
         try:
             await self.rescan(view)
         except Exception as error:  # noqa: BLE001 - whatever a node answers ends this call, not the scanning
-            self._rescans_failed += 1
-            if self._rescans_failed & (self._rescans_failed - 1) == 0:
-                logger.warning(
-                    "{}: blocks could not be read again, {} time(s) in a row: {}",
-                    *(self._watched.name, self._rescans_failed, sentence(error)),
-                )
+            self._outages.failed(self._rereading, error)
         else:
-            self._rescans_failed = 0
+            self._outages.worked(self._rereading)
 
     async def scan(self, view: View) -> bool:
         """Read from the cursor to the head; False if the node cannot show the head yet (then it is read again soon).
@@ -303,7 +306,9 @@ class ChainScanner:
             await self._insert(collection, rows)
         except PyMongoError as error:
             # The ledger has them: the sweep inserts what is missing once Mongo answers again.
-            logger.warning("{} documents of {} wait for the next sweep: {}", len(rows), collection.value, error)
+            self._outages.failed(self._inserting, error)
+        else:
+            self._outages.worked(self._inserting)
 
 
 def document_of(bridge: Bridge, event: Event, now: Any) -> tuple[Collection, Mapping[str, Any]]:  # noqa: ANN401 - datetime

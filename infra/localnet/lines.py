@@ -24,8 +24,8 @@ class Line:
         self.port = 0
 
     async def open(self) -> None:
-        """Listen on a port that the system chooses."""
-        self._server = await asyncio.start_server(self._connected, HOST, 0)
+        """Listen on a port that the system chooses; after `close`, when connections are refused, on the same one."""
+        self._server = await asyncio.start_server(self._connected, HOST, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:

@@ -22,6 +22,7 @@ from loguru import logger
 from reactor.chains.errors import Means, NotAgreed, RpcProblem, endpoint_label
 from reactor.chains.limits import Rate, rate_for
 from reactor.foreign import register_secrets, url_secrets
+from reactor.outages import Outages
 
 __all__ = ["Doubt", "Endpoint", "Endpoints", "Retries"]
 
@@ -119,6 +120,7 @@ class Endpoints:
         self.calls: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
         self.disputes: dict[str, str] = {}
+        self.outages = Outages(clock)
         self.now = clock
         self._retries = retries or Retries()
         self._verify = verify
@@ -240,8 +242,7 @@ class Endpoints:
         except RpcProblem as error:
             self._note(endpoint, error)
             raise
-        if endpoint.failures:
-            logger.info("{} answers again", endpoint.name)
+        self.outages.worked(endpoint.name)
         endpoint.failures = 0
         endpoint.down_until = endpoint.closed_until = 0.0
         endpoint.trouble = None
@@ -301,9 +302,7 @@ class Endpoints:
             # Its own wish, else the cool-down: whoever is asked too much is not asked at all.
             wish = min(wait, _CLOSED_LIMIT) if error.retry_after is None else error.retry_after
             endpoint.closed_until = self.now() + wish
-        if endpoint.failures == 1:
-            level = "ERROR" if error.means is Means.WRONG else "WARNING"
-            logger.log(level, "{} stands back: {}", endpoint.name, error)
+        self.outages.failed(endpoint.name, error, level="ERROR" if error.means is Means.WRONG else "WARNING")
 
     def _may_probe(self, endpoint: Endpoint) -> bool:
         now = self.now()

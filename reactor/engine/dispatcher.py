@@ -25,6 +25,7 @@ from reactor.engine.entries import Entry, State
 from reactor.engine.keys import Cause, Done, Head, Key, Outcome, Waiting, WakeUp
 from reactor.engine.timers import Timers
 from reactor.engine.waits import HeadIndex
+from reactor.outages import Outages
 
 Handler = Callable[[Hashable, Cause], Awaitable[Outcome]]
 Strange = Callable[[Key], bool]
@@ -101,6 +102,10 @@ class Load:
     strange: int = 0
 
 
+def _shown(key: Key) -> str:
+    return f"{key.collection} {key.id}"
+
+
 def _timer(key: Key) -> WakeUp:
     return WakeUp(key, Cause.TIMER)
 
@@ -116,12 +121,15 @@ class Dispatcher:
         *,
         strange: Strange | None = None,
         expected: tuple[type[Exception], ...] = (),
+        outages: Outages | None = None,
     ) -> None:
         """``strange``: whether nothing that this process relies on vouches for a key; cheap, for every new key is asked.
-        ``expected``: errors whose own words say it all; they are logged without a traceback."""
+        ``expected``: errors whose own words say it all; they are logged without a traceback. ``outages``: where failures are
+        told."""
         self._clock = clock
         self._strange = strange
         self._expected = expected
+        self._outages = outages or Outages(clock.monotonic)
         self._limits = limits or Limits()
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._timers = Timers(clock)
@@ -340,6 +348,8 @@ class Dispatcher:
 
     def _finished(self, entry: Entry, outcome: Outcome) -> None:
         self.counters.handled += 1
+        if entry.failures:
+            self._outages.worked(_shown(entry.key))
         entry.succeeded(outcome, self._clock.now())
         if isinstance(outcome, Done):
             self.counters.done += 1
@@ -377,16 +387,10 @@ class Dispatcher:
         entry.failed(error, self._clock.now())
         pause = self._limits.backoff.pause(entry.failures, self._rng)
         self._due_within(entry.key, pause)
-        if entry.failures & (entry.failures - 1) == 0:  # the 1st, 2nd, 4th, … in a row: an outage must not flood the log
-            known = isinstance(error, self._expected)
-            logger.opt(exception=error if entry.failures == 1 and not known else None).warning(
-                "{} {} failed {} time(s), next try in {:.1f} s: {}",
-                entry.key.collection,
-                entry.key.id,
-                entry.failures,
-                pause,
-                entry.error,
-            )
+        group = f"{entry.key.collection} documents"
+        began = self._outages.failed(_shown(entry.key), error, lasting=False, group=group)
+        if began and not isinstance(error, self._expected):
+            logger.opt(exception=error).error("{}: this should not happen, please report it", _shown(entry.key))
 
     # ---------------------------------------------------------------- what people and tests see
 

@@ -4,9 +4,7 @@ from datetime import datetime
 from enum import Enum, auto
 
 from reactor.engine.keys import ON_CHANGE, Cause, Key, Outcome, Ticket, Waiting, Wake
-from reactor.foreign import one_line
-
-_ERROR_LENGTH = 500  # characters of an error that are kept for people; a node may answer with a page of HTML
+from reactor.sentences import sentence
 
 
 class State(Enum):
@@ -94,6 +92,6 @@ class Entry:
             self.since = now
         self.state = State.BACKOFF
         self.failures += 1
-        self.error = one_line(f"{type(error).__name__}: {error}", _ERROR_LENGTH)
+        self.error = sentence(error)
         self.in_work += self.tickets
         self.tickets = []

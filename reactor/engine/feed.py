@@ -15,7 +15,6 @@ from bson import ObjectId
 from loguru import logger
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.change_stream import AsyncChangeStream
-from pymongo.errors import OperationFailure
 from reactivex import Observable
 from reactivex.subject import Subject
 
@@ -24,7 +23,8 @@ from reactor.engine.clock import Clock, SystemClock
 from reactor.engine.faults import StreamFault, StreamInvalidatedError, classify
 from reactor.engine.position import EventTicket, PositionTracker, Token, token_seconds
 from reactor.engine.tasks import run_until
-from reactor.foreign import one_line
+from reactor.outages import Outages
+from reactor.sentences import sentence
 
 Client = AsyncMongoClient[dict[str, Any]]
 Event = Mapping[str, Any]
@@ -32,6 +32,12 @@ Event = Mapping[str, Any]
 DOCUMENT_OPERATIONS = ("insert", "update", "replace", "delete")
 COLLECTION_OPERATIONS = ("drop", "rename")
 DATABASE_OPERATIONS = ("dropDatabase", "invalidate")
+
+
+# Who tells of failures, in words for people.
+_STREAM = "change stream"
+_SCAN = "scan of open documents"
+_SAVING = "saving the stream position"
 
 
 class ScanReason(StrEnum):
@@ -148,7 +154,9 @@ class ChangeFeed:
         clock: Clock | None = None,
         options: FeedOptions | None = None,
         rng: random.Random | None = None,
+        outages: Outages | None = None,
     ) -> None:
+        """``outages``: where failures are told."""
         self._client_factory = client_factory
         self._database = database
         self._subjects: dict[str, Subject[Change]] = {name: Subject() for name in collections}
@@ -159,6 +167,7 @@ class ChangeFeed:
         self._clock = clock or SystemClock()
         self._options = options or FeedOptions()
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
+        self._outages = outages or Outages(self._clock.monotonic)
         self._tracker = PositionTracker(self._options.max_open)
         self._scan_due: ScanReason | None = ScanReason.START
         self._failures = 0
@@ -249,11 +258,10 @@ class ChangeFeed:
                 self.counters.history_lost += 1
                 self._scan_due = ScanReason.HISTORY_LOST
                 self._tracker.reset(None)
-                logger.error("change stream history is lost, all open documents are read again: {}", _short(error))
+                logger.error("change stream history is lost, all open documents are read again: {}", sentence(error))
             case StreamFault.AGAIN:
                 self.counters.restarts += 1
-                if self._failures & (self._failures - 1) == 0:
-                    logger.warning("change stream broke ({} in a row), resuming: {}", self._failures, _short(error))
+                self._outages.failed(_STREAM, error)
             case StreamFault.OURS:
                 raise error
 
@@ -273,6 +281,7 @@ class ChangeFeed:
                 async with asyncio.timeout(self._options.poll_timeout):
                     event = await stream.try_next()
                 self._failures = 0
+                self._outages.worked(_STREAM)
                 if event is None:
                     self._tracker.passed(stream.resume_token)
                     continue
@@ -322,10 +331,11 @@ class ChangeFeed:
             except Exception as error:  # noqa: BLE001 - a scan reads the database, which may be away for a while
                 tries += 1
                 self.counters.scan_failures += 1
-                logger.warning("the scan of open documents failed ({} in a row), again: {}", tries, _short(error))
+                self._outages.failed(_SCAN, error)
                 await self._clock.sleep(self._options.backoff.pause(tries, self._rng))
             else:
                 self.counters.scans += 1
+                self._outages.worked(_SCAN)
                 return
 
     # ---------------------------------------------------------------- position
@@ -348,12 +358,8 @@ class ChangeFeed:
                 await self._save_token(token)
         except Exception as error:  # noqa: BLE001 - a full disk must not stop documents from moving
             self.counters.save_failures += 1
-            logger.error("the stream position could not be saved: {}", _short(error))
+            self._outages.failed(_SAVING, error, level="ERROR")
         else:
             self.counters.saves += 1
+            self._outages.worked(_SAVING)
             self._saved, self._saved_finished = token, finished
-
-
-def _short(error: Exception) -> str:
-    code = f" {error.code}" if isinstance(error, OperationFailure) else ""
-    return one_line(f"{type(error).__name__}{code}: {error}", 300)

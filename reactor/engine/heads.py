@@ -12,6 +12,8 @@ from reactor.engine.backoff import Backoff
 from reactor.engine.clock import Clock
 from reactor.engine.keys import Head
 from reactor.engine.tasks import run_until
+from reactor.outages import Outages
+from reactor.sentences import sentence
 
 Follow = Callable[[], AsyncIterator[int]]
 
@@ -27,12 +29,14 @@ class HeadSource:
         silence: float = 1800.0,
         backoff: Backoff | None = None,
         rng: random.Random | None = None,
+        outages: Outages | None = None,
     ) -> None:
-        """``silence``: seconds without a head after which a source is started anew."""
+        """``silence``: seconds without a head after which a source is started anew. ``outages``: where failures are told."""
         self._clock = clock
         self._silence = silence
         self._backoff = backoff or Backoff(first=0.5, most=15.0)
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
+        self._outages = outages or Outages(clock.monotonic)
         self._follow: dict[str, Follow] = {}
         self._heads: Subject[Head] = Subject()
         self._newest: dict[str, int] = {}
@@ -69,6 +73,10 @@ class HeadSource:
         self._highest[chain] = max(height, self._highest.get(chain, 0))
         self._heads.on_next(Head(chain, height))
 
+    def well(self, chain: str) -> None:
+        """The source reads its chain, whether that has a new head or not: what was away is away no more."""
+        self._outages.worked(_name(chain))
+
     async def run(self, stop: asyncio.Event) -> None:
         """Follows all chains until ``stop``."""
         async with asyncio.TaskGroup() as group:
@@ -89,14 +97,18 @@ class HeadSource:
             except Exception as error:  # noqa: BLE001 - a chain's node may fail in any way; the engine goes on
                 failures += 1
                 self.failures[chain] += 1
-                if failures & (failures - 1) == 0:
-                    logger.warning("heads of {} failed {} time(s) in a row: {!r}", chain, failures, error)
+                self._outages.failed(_name(chain), error)
                 await _close(heights)
                 heights = None
                 await self._clock.sleep(self._backoff.pause(failures, self._rng))
             else:
                 failures = 0
+                self.well(chain)
                 self.observe(chain, height)
+
+
+def _name(chain: str) -> str:
+    return f"heads of {chain}"
 
 
 def _require_height(chain: str, height: object) -> None:
@@ -112,4 +124,4 @@ async def _close(heights: AsyncIterator[int] | None) -> None:
         async with asyncio.timeout(5):
             await close()
     except Exception as error:  # noqa: BLE001 - it is broken already; its failure was reported
-        logger.debug("closing a broken source of heads: {!r}", error)
+        logger.debug("closing a broken source of heads: {}", sentence(error))

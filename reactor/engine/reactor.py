@@ -21,6 +21,7 @@ from reactor.engine.feed import Change, ChangeFeed, ScanReason
 from reactor.engine.heads import HeadSource
 from reactor.engine.keys import Cause, Head, Key, WakeUp
 from reactor.engine.tasks import run_until
+from reactor.outages import Outages
 
 OpenIds = Callable[[], AsyncIterator[Hashable]]
 BeforeSweep = Callable[[], Awaitable[None]]
@@ -58,7 +59,9 @@ class Reactor:
         *,
         sweep: SweepOptions | None = None,
         rng: random.Random | None = None,
+        outages: Outages | None = None,
     ) -> None:
+        """``outages``: where failed sweeps are told."""
         self.feed = feed
         self.heads = heads
         self.dispatcher = dispatcher
@@ -66,6 +69,7 @@ class Reactor:
         self._clock = clock
         self._sweep = sweep or SweepOptions()
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
+        self._outages = outages or Outages(clock.monotonic)
         self._open: dict[str, OpenIds] = {}
         self._subscribed: list[str] = []
         self._prepare: list[tuple[str, BeforeSweep]] = []
@@ -169,7 +173,9 @@ class Reactor:
             await part
         except Exception as error:  # noqa: BLE001 - the database or a node may be away; the next sweep comes
             self.counters.failures += 1
-            logger.warning("the sweep of {} failed, the next one will try again: {!r}", name, error)
+            self._outages.failed(f"sweep of {name}", error)
+        else:
+            self._outages.worked(f"sweep of {name}")
 
     async def _prepared(self, prepare: BeforeSweep) -> None:
         async with asyncio.timeout(self._sweep.prepare_timeout):

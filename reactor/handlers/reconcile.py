@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, Final
 
 from bson import ObjectId
-from loguru import logger
 
 from reactor.documents.build import burn_document, deposit_document
 from reactor.documents.events import Burn, Deposit
 from reactor.documents.statuses import Collection
 from reactor.handlers.context import Context
 from reactor.handlers.sources import removed
+from reactor.outages import Outages
 from reactor.state.ledger import Seen
 from reactor.state.rows import EventKind
 
@@ -33,10 +33,18 @@ InsertMissing = Callable[[Collection, Documents], Awaitable[Mapping[ObjectId, Ob
 class Reconciler:
     """Compares the open events of the own ledger with Mongo."""
 
-    def __init__(self, context: Context, insert_missing: InsertMissing, pick: Callable[[int], int] = secrets.randbelow) -> None:
+    def __init__(
+        self,
+        context: Context,
+        insert_missing: InsertMissing,
+        pick: Callable[[int], int] = secrets.randbelow,
+        *,
+        outages: Outages | None = None,
+    ) -> None:
         self._context = context
         self._insert_missing = insert_missing
         self.pick = pick
+        self._outages = outages or Outages()
         self._last_looked_for: dict[Collection, Seen[Any] | None] = {}
 
     async def open_ids(self, collection: Collection) -> AsyncIterator[ObjectId]:
@@ -52,15 +60,19 @@ class Reconciler:
                 placed: Mapping[ObjectId, ObjectId] = {one["_id"]: one["_id"] for one in documents}
             else:
                 placed = await self._insert_missing(collection, documents)
-            if lost := len(documents) - len(placed):
-                logger.error(
-                    "{} documents of {} could not be placed: their keys are taken by foreign documents", lost, collection
-                )
+            self._tell_lost(collection, len(documents) - len(placed))
             for document_id in placed.values():
                 yield document_id
         await self._look_for_settled(collection, kind)
         for document_id in self._sample(collection, kind):
             yield document_id
+
+    def _tell_lost(self, collection: Collection, lost: int) -> None:
+        name = f"inserting {collection.value} documents"
+        if lost:
+            self._outages.failed(name, f"{lost} could not be placed: foreign documents hold their keys", level="ERROR")
+        else:
+            self._outages.worked(name)
 
     def _sample(self, collection: Collection, kind: EventKind) -> Sequence[ObjectId]:
         """SECURITY: settled documents, from a place that nobody can foresee: what was forged quietly is found in the end."""

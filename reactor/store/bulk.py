@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
-from loguru import logger
 from pymongo import ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
@@ -66,7 +65,7 @@ async def _command(store: Store, collection: Collection, updates: Sequence[Updat
         except BulkWriteError as error:
             if is_passing(error):
                 raise
-            return _refused(collection, updates, error.details or {})
+            return _refused(store, collection, updates, error.details or {})
         return [Written.APPLIED if result.matched_count == len(updates) else Written.UNKNOWN] * len(updates)
 
     return await retrying(run)
@@ -79,10 +78,13 @@ def _request(update: Update) -> UpdateOne | ReplaceOne[Document]:
     return UpdateOne(update.query, [dict(stage) for stage in update.pipeline], hint="_id_")
 
 
-def _refused(collection: Collection, updates: Sequence[Update], details: Mapping[str, Any]) -> list[Written]:
+def _refused(store: Store, collection: Collection, updates: Sequence[Update], details: Mapping[str, Any]) -> list[Written]:
     faults = {fault["index"]: fault.get("code") for fault in details.get("writeErrors", [])}
     for index, code in faults.items():
         update = updates[index]
-        logger.warning("{} {}: the server refused a write of kind {} (code {})", collection.value, update.id, update.kind, code)
+        # Under the name by which the engine tells of this document: it is one trouble, over when the document is handled again.
+        name = store.names[collection]
+        refused = f"the server refused a write of kind {update.kind} (code {code})"
+        store.outages.failed(f"{name} {update.id}", refused, lasting=False, group=f"{name} documents")
     others = Written.APPLIED if details.get("nMatched", -1) == len(updates) - len(faults) else Written.UNKNOWN
     return [Written.REFUSED if index in faults else others for index in range(len(updates))]

@@ -23,6 +23,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from pymongo.read_concern import ReadConcern
 
 from reactor.documents.statuses import Collection
+from reactor.outages import Outages
 from reactor.store.problem import StoreProblem
 
 Document = dict[str, Any]
@@ -66,7 +67,8 @@ class Store:
     """The shared database of one bridge. Made by `connect`, ended by `close`; also an asynchronous context manager.
 
     Writes are acknowledged by a majority; reads go to the primary with read concern majority. Every operation ends within
-    `timeout_ms`. `operations` counts the commands sent, by name (for benchmarks and metrics).
+    `timeout_ms`. `operations` counts the commands sent, by name (for benchmarks and metrics). `outages`: where
+    what the server refuses is told; a validator puts its own there.
     """
 
     def __init__(self, uri: str, database: str, names: Mapping[Collection, str], timeout_ms: int) -> None:
@@ -75,6 +77,7 @@ class Store:
         self.roles: Mapping[str, Collection] = {name: role for role, name in self.names.items()}
         self.operations: Counter[str] = Counter()
         self.timeout_ms = timeout_ms
+        self.outages = Outages()
         self._uri = uri
         if len(self.roles) != len(self.names):
             raise StoreProblem("MONGODB_COLLECTIONS", "two collections have the same name", "give each its own")

@@ -39,6 +39,9 @@ async def insert_missing(store: Store, collection: Collection, documents: Sequen
     report = InsertReport()
     for start in range(0, len(documents), BATCH):
         await _batch(store, collection, documents[start : start + BATCH], report)
+    if store.outages.any:
+        for document_id in (*report.inserted, *report.present):
+            store.outages.worked(_inserting(collection, document_id))
     return report
 
 
@@ -55,8 +58,15 @@ async def _batch(store: Store, collection: Collection, documents: Sequence[Mappi
         await _sort_out(store, collection, doubles, report)
     for index, code in faults.items():
         if code != DUPLICATE_KEY:
-            logger.warning("{} {}: the server refused the insert (code {})", collection.value, missing[index]["_id"], code)
-            report.refused.append(missing[index]["_id"])
+            document_id = missing[index]["_id"]
+            refused = f"the server refused it (code {code})"
+            group = f"inserts of {collection.value}"
+            store.outages.failed(_inserting(collection, document_id), refused, lasting=False, group=group)
+            report.refused.append(document_id)
+
+
+def _inserting(collection: Collection, document_id: object) -> str:
+    return f"insert of {collection.value} {document_id}"
 
 
 async def _present(store: Store, collection: Collection, ids: Sequence[ObjectId]) -> set[ObjectId]:

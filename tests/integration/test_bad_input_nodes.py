@@ -96,7 +96,8 @@ async def test_a_pocket_node_that_answers_with(lame: Lame, name: str) -> None:
     fault, word = POCKET_FAULTS[name]
     lame.bridge.lines.clear()
     lame.pocket.misbehave(fault)
-    await the_others_go_on(lame, lambda: lame.bridge.said("heads of pocket failed", word))
+    third = lame.bridge.validators[2]
+    await the_others_go_on(lame, lambda: any("Pocket" in what and word in why for what, why in third.outages.away().items()))
 
 
 @pytest.mark.parametrize("fault", [StaleHeight(behind=0, height=1), StaleHeight(behind=5), IndexLag(blocks=4)])
@@ -132,5 +133,6 @@ async def test_an_ethereum_node_that_answers_with(lame: Lame, name: str) -> None
         # The chain is asked for when a connection is made: as at a start, or after an outage.
         await lame.bridge.runners[2].stop()
         await lame.bridge.runners[2].start()
-    await the_others_go_on(lame, lambda: lame.bridge.said("heads of ethereum failed"))
+    third = lame.bridge.validators[2]
+    await the_others_go_on(lame, lambda: any("Ethereum" in what for what in third.outages.away()))
     assert not lame.bridge.said("secret-key")

@@ -12,6 +12,7 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
+from reactor import foreign
 from reactor.sentences import SENTENCE_LIMIT, sentence
 
 pytestmark = pytest.mark.unit
@@ -77,4 +78,10 @@ def test_no_sentence_is_empty_or_looks_like_a_program(error: BaseException) -> N
 
 
 def test_a_sentence_has_an_end() -> None:
-    assert len(sentence(KnownProblem("x" * 10_000))) == SENTENCE_LIMIT
+    assert sentence(KnownProblem("x" * 10_000)) == "x" * SENTENCE_LIMIT + "…"
+
+
+def test_what_a_remote_party_sent_is_cleaned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreign, "_secrets", foreign._Secrets())
+    foreign.register_secrets("hunter-two")
+    assert sentence(KnownProblem("no key hunter-two\x1b[2J")) == f"no key {foreign.MASK}\N{REPLACEMENT CHARACTER}[2J"

@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Self
 
-from loguru import logger
-
 from reactor.chains.agreement import Question
 from reactor.chains.cache import SharedReads
 from reactor.chains.errors import ChainError, MalformedAnswer, NotFound
@@ -237,12 +235,11 @@ class EthereumChain:
                     changed = time.monotonic()
             except ChainError as error:
                 failed += 1
-                # A long outage is told at 1, 2, 4, 8 … failures, not at each.
-                if failed & (failed - 1) == 0:
-                    logger.warning("no Ethereum head ({} in a row): {}", failed, error)
+                self._nodes.endpoints.outages.failed("heads of Ethereum", error)
                 pause = random.uniform(interval, max(interval, min(60.0, interval * 2 ** min(failed, 10))))  # noqa: S311 - jitter
             else:
                 failed = 0
+                self._nodes.endpoints.outages.worked("heads of Ethereum")
                 if shown is None or (view.head, view.final) != (shown.head, shown.final):
                     shown, changed = view, time.monotonic()
                     yield view
