@@ -12,7 +12,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 from loguru import logger
 
@@ -22,6 +22,20 @@ if TYPE_CHECKING:
     from loguru import Message, Record
 
 _HUMAN = "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> <level>{level: <7}</level> <cyan>{name}</cyan> {message}{extra[_shown]}"
+FIELDS: Final = frozenset(
+    {
+        "bridge",
+        "validator",
+        "collection",
+        "key",
+        "status",
+        "reason",
+        "outage",
+        "outage_seconds",
+        "failures",
+    }
+)
+"""What JSON lines carry as fields of their own. For people it is left out: the message says it in words."""
 _QUIET = {
     "aiohttp.access": logging.WARNING,
     "asyncio": logging.WARNING,
@@ -86,7 +100,7 @@ def _redact_record(record: "Record") -> None:
     for name, value in extra.items():
         if isinstance(value, str):
             extra[name] = redact(value)
-    shown = " ".join(f"{name}={value}" for name, value in extra.items() if not name.startswith("_"))
+    shown = " ".join(f"{name}={value}" for name, value in extra.items() if not name.startswith("_") and name not in FIELDS)
     extra["_shown"] = f" · {redact(shown)}" if shown else ""
 
 

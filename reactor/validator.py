@@ -46,7 +46,7 @@ from reactor.engine.keys import Wake as EngineWake
 from reactor.engine.position import Token, token_seconds
 from reactor.engine.reactor import Reactor, SweepOptions
 from reactor.engine.supervisor import Supervisor
-from reactor.engine.tasks import wait_for_any
+from reactor.engine.tasks import wait_for_any, within
 from reactor.flows.decisions import Wait
 from reactor.flows.facts import Quorum
 from reactor.handlers.agreement import agreed
@@ -412,7 +412,7 @@ class Validator:
     async def exchange_heartbeats(self) -> None:
         """Hear the others, and write the own heartbeat. Raises SecondProcess where an older one runs with the same key."""
         try:
-            async with asyncio.timeout(_HEARTBEAT_TIMEOUT):
+            async with within(_HEARTBEAT_TIMEOUT):
                 # Heard first: another process on a host of the same name writes into the same place.
                 await self._listen()
                 await beat(self.store, {**await self.hearts.own(), "created_at": self.context.now()})
@@ -424,7 +424,7 @@ class Validator:
             self.outages.worked(_HEARTBEAT)
         self._end_if_younger()
         try:
-            async with asyncio.timeout(_HEARTBEAT_TIMEOUT):
+            async with within(_HEARTBEAT_TIMEOUT):
                 await self.hearts.compare()
                 await self._look_at_oplog()
                 await self.schema.look()
@@ -458,7 +458,7 @@ class Validator:
         rung = [*self._rung_heartbeats]
         self._rung_heartbeats.clear()
         try:
-            async with asyncio.timeout(_HEARTBEAT_TIMEOUT):
+            async with within(_HEARTBEAT_TIMEOUT):
                 rows = await heartbeats_at(self.store, rung)
             self.hearts.listen(rows, self.settings.ethereum.validator_addresses)
         except (PyMongoError, TimeoutError) as error:

@@ -150,6 +150,7 @@ class ChainScanner:
         """
         while True:
             view = await self._looked_at()
+            self._tell_if_below(view)
             if view != self._newest:
                 complete = await self._scanned_to(view)
                 self._newest = view if complete else None
@@ -188,6 +189,18 @@ class ChainScanner:
             self._outages.failed(self._rereading, error)
         else:
             self._outages.worked(self._rereading)
+
+    def _tell_if_below(self, view: View) -> None:
+        """A node that was restarted empty answers everything well; nothing is found on it, and nothing said why."""
+        name = f"the {self._watched.name.capitalize()} node"
+        read = self._first() - 1
+        if view.head < read:
+            what = (
+                f"the head {view.head} is below block {read} that was read already: the node was reset or follows another chain"
+            )
+            self._outages.failed(name, what, level="ERROR")
+        else:
+            self._outages.worked(name)
 
     async def scan(self, view: View) -> bool:
         """Read from the cursor to the head; False if the node cannot show the head yet (then it is read again soon).

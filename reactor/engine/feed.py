@@ -22,7 +22,7 @@ from reactor.engine.backoff import Backoff
 from reactor.engine.clock import Clock, SystemClock
 from reactor.engine.faults import StreamFault, StreamInvalidatedError, classify
 from reactor.engine.position import EventTicket, PositionTracker, Token, token_seconds
-from reactor.engine.tasks import run_until
+from reactor.engine.tasks import run_until, within
 from reactor.outages import Outages
 from reactor.sentences import sentence
 
@@ -232,7 +232,7 @@ class ChangeFeed:
             await client.close()
 
     async def _load(self) -> Token | None:
-        async with asyncio.timeout(self._options.save_timeout):
+        async with within(self._options.save_timeout):
             token = await self._load_token()
         if token is not None and not isinstance(token, Mapping):
             logger.error("the saved stream position is not a resume token: it is ignored, and all is scanned")
@@ -266,7 +266,7 @@ class ChangeFeed:
                 raise error
 
     async def _session(self, client: Client, scan: Scan, pace: Callable[[], Awaitable[None]] | None) -> None:
-        async with asyncio.timeout(self._options.open_timeout):
+        async with within(self._options.open_timeout):
             stream = await self._open(client, self._tracker.newest)
         async with stream:
             if self._tracker.newest is None:
@@ -354,7 +354,7 @@ class ChangeFeed:
             return
         self._saved_at = self._clock.monotonic()
         try:
-            async with asyncio.timeout(self._options.save_timeout):
+            async with within(self._options.save_timeout):
                 await self._save_token(token)
         except Exception as error:  # noqa: BLE001 - a full disk must not stop documents from moving
             self.counters.save_failures += 1

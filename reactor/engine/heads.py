@@ -11,7 +11,7 @@ from reactivex.subject import Subject
 from reactor.engine.backoff import Backoff
 from reactor.engine.clock import Clock
 from reactor.engine.keys import Head
-from reactor.engine.tasks import run_until
+from reactor.engine.tasks import run_until, within
 from reactor.outages import Outages
 from reactor.sentences import sentence
 
@@ -91,7 +91,7 @@ class HeadSource:
             try:
                 if heights is None:
                     heights = aiter(follow())
-                async with asyncio.timeout(self._silence):
+                async with within(self._silence):
                     height = await anext(heights)
                 _require_height(chain, height)
             except Exception as error:  # noqa: BLE001 - a chain's node may fail in any way; the engine goes on

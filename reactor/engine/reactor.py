@@ -20,7 +20,7 @@ from reactor.engine.dispatcher import Dispatcher, Handler
 from reactor.engine.feed import Change, ChangeFeed, ScanReason
 from reactor.engine.heads import HeadSource
 from reactor.engine.keys import Cause, Head, Key, WakeUp
-from reactor.engine.tasks import run_until
+from reactor.engine.tasks import run_until, within
 from reactor.outages import Outages
 
 OpenIds = Callable[[], AsyncIterator[Hashable]]
@@ -178,13 +178,13 @@ class Reactor:
             self._outages.worked(f"sweep of {name}")
 
     async def _prepared(self, prepare: BeforeSweep) -> None:
-        async with asyncio.timeout(self._sweep.prepare_timeout):
+        async with within(self._sweep.prepare_timeout):
             await prepare()
 
     async def _ring_all(self, collection: str, open_ids: OpenIds, cause: Cause) -> None:
         ids = aiter(open_ids())
         while True:
-            async with asyncio.timeout(self._sweep.row_timeout):
+            async with within(self._sweep.row_timeout):
                 found = await anext(ids, _END)
             if found is _END:
                 return

@@ -1,7 +1,8 @@
 """Running a coroutine until it is told to stop, ending tasks for certain, waiting for one of several events."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 _CANCEL_AGAIN = 1.0  # seconds: as long may a clean-up take before it is disturbed
@@ -26,6 +27,19 @@ async def wait_for_any(*events: asyncio.Event, seconds: float) -> None:
     finally:
         for wait in waits:
             wait.cancel()
+
+
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[None]:
+    """As `asyncio.timeout`, with a `TimeoutError` that says how long it was waited: most of them are shown to people."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            yield
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise TimeoutError(f"no answer within {seconds:g} s") from error
 
 
 async def run_until(stop: asyncio.Event, work: Coroutine[object, object, None]) -> None:

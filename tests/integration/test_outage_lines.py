@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
-SECONDS = float(os.environ.get("OUTAGE_SECONDS", "8"))
+SECONDS = float(os.environ.get("OUTAGE_SECONDS", "4"))
 """How long something is away: `OUTAGE_SECONDS=180` measures an outage of three minutes."""
 AMOUNT = 1_000_000
 
@@ -54,8 +54,8 @@ class Watched:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def watched() -> AsyncIterator[Watched]:
-    async with Localnet(validators=2, threshold=2, start=False) as net:
-        ethereum, pocket = Line(net.anvil.port), Line(int(net.pocket.url.rpartition(':')[2]))
+    async with Localnet(validators=2, threshold=2, start=False, settings={"pocket": {"rpc_timeout_ms": 1000}}) as net:
+        ethereum, pocket = Line(net.anvil.port), Line(int(net.pocket.url.rpartition(":")[2]))
         await ethereum.open()
         await pocket.open()
         try:
@@ -98,19 +98,27 @@ async def quietly(act: Callable[[], object]) -> None:
     act()
 
 
-async def test_ethereum_hangs(watched: Watched) -> None:
-    await away(watched, lambda: quietly(watched.ethereum.cut), lambda: quietly(watched.ethereum.mend), "Ethereum")
-
-
-async def test_ethereum_refuses(watched: Watched) -> None:
+async def test_ethereum_refuses_connections(watched: Watched) -> None:
     await away(watched, watched.ethereum.close, watched.ethereum.open, "Ethereum")
 
 
-async def test_pocket_refuses(watched: Watched) -> None:
-    await away(watched, watched.pocket.close, watched.pocket.open, "Pocket")
+async def test_pocket_hangs(watched: Watched) -> None:
+    await away(watched, lambda: quietly(watched.pocket.cut), lambda: quietly(watched.pocket.mend), "Pocket")
 
 
 async def test_mongo_is_down(watched: Watched) -> None:
     mongo = watched.net.mongo
     assert mongo is not None
     await away(watched, lambda: quietly(lambda: mongo.kill(0)), lambda: mongo.start(0), "MongoDB")
+
+
+async def test_an_ethereum_node_is_restarted_empty(watched: Watched) -> None:
+    watched.forget()
+    await watched.net.anvil.stop()
+    await watched.net.anvil.start()
+    await watched.until_said("ERROR", "the Ethereum node fails: the head", "the node was reset or follows another chain")
+    await asyncio.sleep(SECONDS)
+    lines = of_outages(watched.lines())
+    print(*lines, sep="\n")
+    assert sum("is below block" in line for line in lines) == 1
+    assert len(lines) <= 10, "\n".join(lines)

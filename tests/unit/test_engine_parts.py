@@ -24,6 +24,7 @@ from reactor.engine.keys import DONE, Cause, Head, Outcome, Waiting, Wake
 from reactor.engine.position import PositionTracker, token_seconds
 from reactor.engine.reactor import Reactor, SweepOptions
 from reactor.engine.supervisor import LoopError, Supervisor
+from reactor.outages import Outages
 
 pytestmark = pytest.mark.unit
 
@@ -155,6 +156,31 @@ async def test_heads_go_on_after_failures_backwards_and_beside_each_other() -> N
     assert source.newest("elsewhere") is None
     source.observe("eth", 3)
     assert (source.newest("eth"), source.highest("eth")) == (3, 8)
+    stop.set()
+    await asyncio.wait_for(task, 5)
+
+
+async def test_a_chain_that_answers_without_a_new_head_is_away_no_more() -> None:
+    clock = VirtualClock()
+    outages = Outages(clock.monotonic)
+    source = HeadSource(clock, backoff=Backoff(1.0, 1.0), outages=outages)
+    back = asyncio.Event()
+
+    async def eth() -> AsyncIterator[int]:
+        if back.is_set():
+            source.well("eth")
+            await asyncio.Event().wait()
+        raise ConnectionRefusedError
+        yield 1
+
+    source.add("eth", eth)
+    stop = asyncio.Event()
+    task = asyncio.create_task(source.run(stop))
+    await clock.advance(3)
+    assert outages.away() == {"heads of eth": "connection refused"}
+    back.set()
+    await clock.advance(3)
+    assert outages.away() == {}
     stop.set()
     await asyncio.wait_for(task, 5)
 

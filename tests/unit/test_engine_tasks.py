@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from reactor.engine.tasks import end, run_until, wait_for_any
+from reactor.engine.tasks import end, run_until, wait_for_any, within
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(30)]
 
@@ -89,3 +89,23 @@ async def test_a_wait_that_is_cancelled_leaves_nobody_waiting() -> None:
         await waiting
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_time_out_says_how_long_it_was_waited() -> None:
+    with pytest.raises(TimeoutError, match=r"^no answer within 0\.01 s$"):
+        async with within(0.01):
+            await asyncio.sleep(60)
+
+
+async def test_a_time_out_from_further_below_keeps_its_own_words() -> None:
+    with pytest.raises(TimeoutError, match=r"^of the driver$"):
+        async with within(60):
+            raise TimeoutError("of the driver")
+
+
+async def test_what_ends_in_time_is_left_alone() -> None:
+    async with within(60):
+        await asyncio.sleep(0)
+    with pytest.raises(ValueError, match="x"):
+        async with within(60):
+            raise ValueError("x")

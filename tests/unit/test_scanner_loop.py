@@ -9,6 +9,7 @@ from pymongo.errors import AutoReconnect
 
 from reactor.documents.events import BlockRef, Burn, Event, Minted
 from reactor.documents.statuses import Collection
+from reactor.outages import Outages
 from reactor.state.holds import SIGNING
 from reactor.state.rows import EventKind
 from reactor.state.windows import WindowResult
@@ -73,6 +74,8 @@ class Bench:
     def __init__(self, world: World, *events: Event, observe: bool = False) -> None:
         self.world, self.chain, self.inserts = world, FakeChain(*events), Inserts()
         self.rung: list[WindowResult] = []
+        self.outages = Outages()
+        self.answers = 0
         self.scanner = ChainScanner(
             self.chain,
             world.bridge,
@@ -83,7 +86,12 @@ class Bench:
             lambda: NOW,
             interval=0.0,
             observe=observe,
+            outages=self.outages,
+            answered=self.answered,
         )
+
+    def answered(self) -> None:
+        self.answers += 1
 
     def cursor(self, kind: EventKind = EventKind.BURN) -> int | None:
         cursor = self.world.ledger.cursor(kind)
@@ -217,6 +225,27 @@ async def test_a_head_is_told_after_its_blocks_were_read_and_the_same_one_not_tw
     assert await anext(heads) == 12
     assert bench.rings("new") == [burn(3), burn(11)]
     assert bench.chain.windows == [(1, 10), (7, 12)]
+    await heads.aclose()
+
+
+async def test_a_node_whose_head_fell_below_what_was_read_is_told_until_it_is_back(world: World) -> None:
+    bench = Bench(world)
+    bench.chain.heads = [View(10, 6), View(6, 2), View(5, 1), View(3, 0), View(7, 3)]
+    heads, told = bench.scanner.heads(), []
+    for _ in range(5):
+        await anext(heads)
+        told.append(dict(bench.outages.away()))
+    await heads.aclose()
+    below = "the head {} is below block 6 that was read already: the node was reset or follows another chain"
+    assert told == [{}, {}, {"the Ethereum node": below.format(5)}, {"the Ethereum node": below.format(3)}, {}]
+
+
+async def test_who_reads_a_chain_that_stands_still_says_that_it_answers(world: World) -> None:
+    bench = Bench(world)
+    bench.chain.heads = [View(10, 6)] * 3 + [View(11, 7)]
+    heads = bench.scanner.heads()
+    assert [await anext(heads), await anext(heads)] == [10, 11]
+    assert bench.answers == 3
     await heads.aclose()
 
 
