@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -38,7 +39,7 @@ RESCAN_WINDOWS: Final = 10
 _LONGEST_FAILURE: Final = 500
 
 Insert = Callable[[Collection, Sequence[Mapping[str, Any]]], Awaitable[object]]
-Clock = Callable[[], Any]
+Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +309,7 @@ class ChainScanner:
     async def _insert_missing(self, events: Sequence[Event]) -> None:
         documents: dict[Collection, list[Mapping[str, Any]]] = {}
         for event in events:
-            collection, document = document_of(self._bridge, event, self._now())
+            collection, document = document_of(self._bridge, event, self._ledger.created_at(event), self._now())
             documents.setdefault(collection, []).append(document)
         if not self._observe:
             for collection, rows in documents.items():
@@ -324,14 +325,14 @@ class ChainScanner:
             self._outages.worked(self._inserting)
 
 
-def document_of(bridge: Bridge, event: Event, now: Any) -> tuple[Collection, Mapping[str, Any]]:  # noqa: ANN401 - datetime
+def document_of(bridge: Bridge, event: Event, created_at: datetime, now: datetime) -> tuple[Collection, Mapping[str, Any]]:
     """The collection and the fresh document of an event."""
     match event:
         case Deposit():
-            return deposit_document(bridge, event, now)
+            return deposit_document(bridge, event, created_at, now)
         case Burn():
-            return Collection.BURN, burn_document(bridge, event, now)
+            return Collection.BURN, burn_document(bridge, event, created_at, now)
         case Minted():
-            return Collection.MINTED, minted_document(bridge, event, now)
+            return Collection.MINTED, minted_document(bridge, event, created_at)
         case Returned():
-            return Collection.RETURNED, returned_document(bridge, event, now)
+            return Collection.RETURNED, returned_document(bridge, event, created_at)

@@ -12,8 +12,13 @@ from reactor.documents.statuses import Collection, Status
 Document = dict[str, Any]
 
 
-def deposit_document(bridge: Bridge, deposit: Deposit, now: datetime) -> tuple[Collection, Document]:
-    """The collection and the document that a deposit gets: always `pending`, whatever is to become of it."""
+def deposit_document(
+    bridge: Bridge, deposit: Deposit, created_at: datetime, now: datetime | None = None
+) -> tuple[Collection, Document]:
+    """The collection and the document that a deposit gets: always `pending`, whatever is to become of it.
+
+    `created_at`: by the chain (see `state.created`); `now`: when it is written, the same where none is given.
+    """
     outcome = classify_deposit(bridge, deposit)
     collection = deposit_collection(outcome)
     specific = (
@@ -22,7 +27,7 @@ def deposit_document(bridge: Bridge, deposit: Deposit, now: datetime) -> tuple[C
     return collection, {
         "_id": document_id(collection, event_key(bridge, deposit)),
         **deposit_chain_fields(bridge, deposit),
-        **_request_fields(now),
+        **_request_fields(created_at, now),
         **specific,
     }
 
@@ -49,12 +54,12 @@ def deposit_chain_fields(bridge: Bridge, deposit: Deposit) -> Document:
     }
 
 
-def burn_document(bridge: Bridge, burn: Burn, now: datetime) -> Document:
-    """The document of one burn event, dust too."""
+def burn_document(bridge: Bridge, burn: Burn, created_at: datetime, now: datetime | None = None) -> Document:
+    """The document of one burn event, dust too. `created_at` and `now` as for a deposit."""
     return {
         "_id": document_id(Collection.BURN, event_key(bridge, burn)),
         **burn_chain_fields(bridge, burn),
-        **_request_fields(now),
+        **_request_fields(created_at, now),
         **_payout_fields(),
     }
 
@@ -77,7 +82,7 @@ def burn_chain_fields(bridge: Bridge, burn: Burn) -> Document:
     }
 
 
-def minted_document(bridge: Bridge, minted: Minted, now: datetime) -> Document:
+def minted_document(bridge: Bridge, minted: Minted, created_at: datetime) -> Document:
     return {
         "_id": document_id(Collection.MINTED, event_key(bridge, minted)),
         "wpokt_address": bridge.wpokt,
@@ -89,11 +94,11 @@ def minted_document(bridge: Bridge, minted: Minted, now: datetime) -> Document:
         "log_index": str(minted.log_index),
         "block_number": str(minted.height),
         "block_hash": minted.block.hash,
-        "created_at": now,
+        "created_at": created_at,
     }
 
 
-def returned_document(bridge: Bridge, returned: Returned, now: datetime) -> Document:
+def returned_document(bridge: Bridge, returned: Returned, created_at: datetime) -> Document:
     return {
         "_id": document_id(Collection.RETURNED, event_key(bridge, returned)),
         "vault_address": bridge.vault,
@@ -106,11 +111,11 @@ def returned_document(bridge: Bridge, returned: Returned, now: datetime) -> Docu
         "memo": returned.memo,
         "entropy": str(returned.entropy),
         "code": str(returned.code),
-        "created_at": now,
+        "created_at": created_at,
     }
 
 
-def _request_fields(now: datetime) -> Document:
+def _request_fields(created_at: datetime, now: datetime | None) -> Document:
     return {
         "confirmations": "0",
         "status": Status.PENDING.value,
@@ -119,8 +124,8 @@ def _request_fields(now: datetime) -> Document:
         "history": [],
         "objections": [],
         "waiting": None,
-        "created_at": now,
-        "updated_at": now,
+        "created_at": created_at,
+        "updated_at": now or created_at,
     }
 
 

@@ -53,7 +53,7 @@ class Reconciler:
         after: Seen[Any] | None = None
         while page := self._context.ledger.unsettled(kind, PAGE, after):
             after = page[-1]
-            documents = [fresh for seen in page if (fresh := self._document(collection, seen.event)) is not None]
+            documents = [fresh for seen in page if (fresh := self._document(collection, seen)) is not None]
             if not documents:
                 continue
             if self._context.me.observes:
@@ -82,23 +82,24 @@ class Reconciler:
         first = self._context.bridge.ethereum_start if kind is EventKind.BURN else self._context.bridge.pocket_start
         start = first + self.pick(max(1, cursor.height - first + 1))
         page = self._context.ledger.settled_from(kind, start, SAMPLE)
-        fresh = [one for seen in page if (one := self._document(collection, seen.event)) is not None]
+        fresh = [one for seen in page if (one := self._document(collection, seen)) is not None]
         return [document["_id"] for document in fresh]
 
     async def _look_for_settled(self, collection: Collection, kind: EventKind) -> None:
         """What is inserted again rings by itself."""
         page = self._context.ledger.settled(kind, PAGE, self._last_looked_for.get(collection))
         self._last_looked_for[collection] = page[-1] if len(page) == PAGE else None
-        fresh = [one for seen in page if (one := self._document(collection, seen.event)) is not None]
+        fresh = [one for seen in page if (one := self._document(collection, seen)) is not None]
         if fresh and not self._context.me.observes:
             # What was settled was there.
             await self._insert_missing(collection, [removed(self._context, one) for one in fresh])
 
-    def _document(self, collection: Collection, event: object) -> dict[str, Any] | None:
+    def _document(self, collection: Collection, seen: Seen[Any]) -> dict[str, Any] | None:
         bridge, now = self._context.bridge, self._context.now()
+        event = seen.event
         if isinstance(event, Burn):
-            return burn_document(bridge, event, now) if collection is Collection.BURN else None
+            return burn_document(bridge, event, seen.created, now) if collection is Collection.BURN else None
         if isinstance(event, Deposit):
-            home, document = deposit_document(bridge, event, now)
+            home, document = deposit_document(bridge, event, seen.created, now)
             return document if home is collection else None
         return None

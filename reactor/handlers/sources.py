@@ -72,9 +72,9 @@ class Origin:
         event: Deposit | Burn = seen.event
         bridge, now = context.bridge, context.now()
         if isinstance(event, Burn):
-            home, fresh, chain = Collection.BURN, burn_document(bridge, event, now), "ethereum"
+            home, fresh, chain = Collection.BURN, burn_document(bridge, event, seen.created, now), "ethereum"
         else:
-            home, fresh = deposit_document(bridge, event, now)
+            home, fresh = deposit_document(bridge, event, seen.created, now)
             chain = "pocket"
         return cls(seen.key, chain, event, seen.final, True, home is not collection, fresh)
 

@@ -7,17 +7,21 @@ after a power cut the last ones may be missing, and the scanners read them again
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Generic, Self, TypeVar
 
 from bson import ObjectId
 
 from reactor.documents.bridge import Bridge
 from reactor.documents.events import BlockRef, Burn, Deposit, Event, Minted, Returned
-from reactor.documents.keys import burn_key, deposit_key
+from reactor.documents.keys import burn_key, deposit_key, event_key
+from reactor.state.created import EPOCH, header_milliseconds, moment
 from reactor.state.database import Database, Row
 from reactor.state.ledger_file import open_ledger_file
 from reactor.state.rows import EventKind, decode, encode, memo_bytes
+from reactor.state.second import SecondReadings, rewind_second
 from reactor.state.windows import Cursor, Window, WindowResult, write_window
 from reactor.state.wishes import Wishes
 
@@ -27,11 +31,12 @@ E_co = TypeVar("E_co", bound=Event, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Seen(Generic[E_co]):
-    """An event of the ledger under its key. `final`: no later scan can take it back."""
+    """An event of the ledger under its key. `final`: no later scan can take it back. `created`: see `state.created`."""
 
     event: E_co
     final: bool
     key: str
+    created: datetime = EPOCH
 
 
 _MOST_MARKS = 256
@@ -39,7 +44,7 @@ _MOST_MARKS = 256
 _MOST_BASES = 65_536
 
 
-class Ledger(Wishes):
+class Ledger(Wishes, SecondReadings):
     """The open ledger of one validator for one bridge. Only one process has it open for writing, as this class.
 
     What an operator asks of it (`Wishes`) comes from another.
@@ -90,9 +95,18 @@ class Ledger(Wishes):
             row = connection.execute("SELECT height, hash, time FROM cursors WHERE kind = ?", (kind.value,)).fetchone()
             before = Cursor(*row) if row else None
             result = write_window(connection, self._bridge, window, before)
-        if before is not None and any(event.height <= before.height for event in (*result.new, *result.changed)):
+            late = [event for event in (*result.new, *result.changed) if before is not None and event.height <= before.height]
+            self._forget_bases(connection, late)
+        if late:
             self.rewritten += 1
         return result
+
+    def _forget_bases(self, connection: Connection, late: Sequence[Event]) -> None:
+        """SECURITY: a base nonce was reckoned without a `Minted` that is found only now: each nonce after it would be wrong."""
+        for event in late:
+            if isinstance(event, Minted):
+                self._bases.pop(event.recipient, None)
+                connection.execute("DELETE FROM base_nonces WHERE recipient = ?", (event.recipient,))
 
     def rewind(self, kinds: Sequence[EventKind], to: BlockRef | None) -> None:
         """Forget that anything of these kinds above block `to` (None: at all) was final, and that it was read.
@@ -116,6 +130,8 @@ class Ledger(Wishes):
                         "UPDATE cursors SET height = ?, hash = ?, time = ? WHERE kind = ? AND height > ?",
                         (to.height, to.hash, to.time, kind.value, to.height),
                     )
+            for chain in {kind.chain for kind in kinds}:
+                rewind_second(connection, chain, to.height if to else None)
 
     def cursor(self, kind: EventKind) -> Cursor | None:
         """Up to where this kind is read for good; None before the first final block was read."""
@@ -129,7 +145,7 @@ class Ledger(Wishes):
 
     def newest_below(self, kinds: Sequence[EventKind], height: int) -> Seen[Event] | None:
         """The newest event of these kinds below this height."""
-        query = "SELECT kind, body, final, key FROM events WHERE kind = ? AND height < ? ORDER BY height DESC LIMIT 1"
+        query = "SELECT kind, body, final, key, created FROM events WHERE kind = ? AND height < ? ORDER BY height DESC LIMIT 1"
         rows = [row for kind in kinds if (row := self._db.read_one(query, (kind.value, height))) is not None]
         return max((_seen(row) for row in rows), key=lambda seen: seen.event.height, default=None)
 
@@ -149,9 +165,15 @@ class Ledger(Wishes):
         """All events of this kind in this block."""
         return self._any("kind = ? AND height = ? ORDER BY position", kind.value, height)
 
+    def created_at(self, event: Event) -> datetime:
+        """When this event counts as created, by the chain (see `state.created`)."""
+        row = self._db.read_one("SELECT created FROM events WHERE key = ?", (event_key(self._bridge, event),))
+        # It may have vanished in the meantime.
+        return moment(row[0] if row else header_milliseconds(event.block))
+
     def by_document(self, document: ObjectId) -> Seen[Event] | None:
         """The deposit or burn whose document has this `_id`."""
-        row = self._db.read_one("SELECT kind, body, final, key FROM events WHERE document = ?", (str(document),))
+        row = self._db.read_one("SELECT kind, body, final, key, created FROM events WHERE document = ?", (str(document),))
         return _seen(row) if row else None
 
     def knows_document(self, document: ObjectId) -> bool:
@@ -160,7 +182,7 @@ class Ledger(Wishes):
 
     def amount(self, key: str) -> int | None:
         """What moves for a deposit or burn, gross, in upokt; None where the ledger does not hold it as final."""
-        row = self._db.read_one("SELECT kind, body, final, key FROM events WHERE key = ? AND final = 1", (key,))
+        row = self._db.read_one("SELECT kind, body, final, key, created FROM events WHERE key = ? AND final = 1", (key,))
         seen: Seen[Event] | None = _seen(row) if row else None
         return seen.event.amount if seen is not None else None
 
@@ -324,7 +346,7 @@ class Ledger(Wishes):
         self._set("DELETE FROM stream")
 
     def _events(self, _: type[E], where: str, *parameters: object) -> list[Seen[E]]:
-        rows = self._db.read(f"SELECT kind, body, final, key FROM events WHERE {where}", parameters)  # noqa: S608
+        rows = self._db.read(f"SELECT kind, body, final, key, created FROM events WHERE {where}", parameters)  # noqa: S608
         return [_seen(row) for row in rows]
 
     def _any(self, where: str, *parameters: object) -> list[Seen[Event]]:
@@ -366,9 +388,9 @@ _TO_MINT = "kind = 'deposit' AND address = ? AND final = 1"
 
 
 def _seen(row: Row) -> Seen[E]:
-    kind, body, final, key = row
+    kind, body, final, key, created = row
     event: E = decode(kind, body)  # type: ignore[assignment]  # each query above names its kind
-    return Seen(event, bool(final), key)
+    return Seen(event, bool(final), key, moment(created))
 
 
 def _first(rows: list[Seen[E]]) -> Seen[E] | None:

@@ -1,6 +1,6 @@
 """The ledger's file: its tables, and whether what it holds was read for this bridge."""
 
-from json import dumps
+from json import dumps, loads
 from pathlib import Path
 from sqlite3 import Connection
 
@@ -8,13 +8,17 @@ from loguru import logger
 
 from reactor.documents.bridge import Bridge
 from reactor.documents.events import Deposit
+from reactor.state.created import renumber
 from reactor.state.database import Database, meta_of, require_schema
 from reactor.state.problems import StateProblem
 from reactor.state.rows import EventKind, decode, mint_recipient, request_id
+from reactor.state.second import SECOND_TABLES
 from reactor.state.wishes import WISH_TABLES
 
 LEDGER_FILE = "ledger.sqlite"
-LEDGER_SCHEMA = 1
+LEDGER_SCHEMA = 2
+_FIRST_SCHEMA = "1"
+"""Without `created` and second readings; it is brought up to date when it is opened."""
 CORRUPT_REMEDY = "delete it (with its -wal and -shm): it is read again from the start blocks"
 
 _TABLES = (
@@ -22,7 +26,8 @@ _TABLES = (
     """CREATE TABLE IF NOT EXISTS events (
       id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, height INTEGER NOT NULL, position INTEGER NOT NULL,
       tx_hash TEXT NOT NULL, address TEXT, number TEXT, memo BLOB, document TEXT, body TEXT NOT NULL,
-      final INTEGER NOT NULL, settled INTEGER NOT NULL DEFAULT 0, explained INTEGER NOT NULL DEFAULT 0
+      final INTEGER NOT NULL, settled INTEGER NOT NULL DEFAULT 0, explained INTEGER NOT NULL DEFAULT 0,
+      created INTEGER NOT NULL DEFAULT 0
     ) STRICT""",
     "CREATE INDEX IF NOT EXISTS by_transaction ON events (tx_hash, kind)",
     "CREATE INDEX IF NOT EXISTS by_height ON events (kind, height, position)",
@@ -38,8 +43,12 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS repairs (document TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT",
     "CREATE TABLE IF NOT EXISTS stream (id INTEGER PRIMARY KEY CHECK (id = 1), token BLOB NOT NULL) STRICT",
     *WISH_TABLES,
+    *SECOND_TABLES,
 )
-_READ_FROM_CHAINS = ("events", "cursors", "base_nonces", "repairs", "stream", "retries", "rescans")
+MOST = 2**62
+_DEPOSIT_SENDER, _DEPOSIT_AMOUNT = 3, 4
+"""Where a deposit's row of the first schema has them."""
+_READ_FROM_CHAINS = ("events", "cursors", "base_nonces", "repairs", "stream", "retries", "rescans", "second_readings")
 
 
 def open_ledger_file(directory: Path, bridge: Bridge) -> Database:
@@ -64,13 +73,16 @@ def _prepare(database: Database, bridge: Bridge) -> None:
     meta = meta_of(database)
     own = {"schema": str(LEDGER_SCHEMA), "scope": _scope(bridge), "start": _start(bridge), "identity": bridge.identity_hash()}
     if meta:
-        require_schema(database, meta, LEDGER_SCHEMA)
+        if meta["schema"] != _FIRST_SCHEMA:
+            require_schema(database, meta, LEDGER_SCHEMA)
         if meta["scope"] != own["scope"]:
             raise StateProblem(
                 f"{database.path} belongs to the bridge {meta['scope']}, not to {own['scope']}",
                 "point the state directory to this bridge's ledger",
             )
     with database.transaction() as connection:
+        if meta and meta["schema"] == _FIRST_SCHEMA:
+            _migrate(connection)
         for statement in _TABLES:
             connection.execute(statement)
         if meta and meta["start"] != own["start"]:
@@ -82,6 +94,20 @@ def _prepare(database: Database, bridge: Bridge) -> None:
                 "the bridge's identity changed: {} deposits are classified otherwise", _classify_again(connection, bridge)
             )
         connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", own.items())
+
+
+def _migrate(connection: Connection) -> None:
+    """From the first schema. In the same transaction that notes the new one: whoever finds it half done finds it not begun."""
+    connection.execute("ALTER TABLE events ADD COLUMN created INTEGER NOT NULL DEFAULT 0")
+    for identifier, body in connection.execute("SELECT id, body FROM events WHERE kind = 'deposit'").fetchall():
+        fields = loads(body)
+        if fields[_DEPOSIT_AMOUNT] is None and fields[_DEPOSIT_SENDER]:
+            # What does not decode has no sender any more: it was the node's word, and another node's would be another deposit.
+            fields[_DEPOSIT_SENDER] = ""
+            connection.execute("UPDATE events SET body = ? WHERE id = ?", (dumps(fields, separators=(",", ":")), identifier))
+    for kind in EventKind:
+        renumber(connection, kind.value, (-1, 0), (MOST, MOST))
+    logger.info("the ledger was brought from schema {} to {}", _FIRST_SCHEMA, LEDGER_SCHEMA)
 
 
 def _classify_again(connection: Connection, bridge: Bridge) -> int:

@@ -8,6 +8,7 @@ from loguru import logger
 
 from reactor.documents.bridge import Bridge
 from reactor.documents.events import BlockRef, Event
+from reactor.state.created import Place, renumber
 from reactor.state.problems import FinalityViolated, StateProblem
 from reactor.state.rows import EVENT_CLASSES, EventKind, EventRow, decode, encode
 
@@ -68,10 +69,13 @@ def write_window(connection: Connection, bridge: Bridge, window: Window, cursor:
     # What was final stays final, whatever height a node that lags behind answers with.
     final = max(window.final, cursor.height if cursor else 0)
     shown = _rows_by_key(bridge, window.events)
-    vanished = _drop_vanished(connection, window, shown)
+    places: list[Place] = []
+    vanished = _drop_vanished(connection, window, shown, places)
     new, changed, became_final = [], [], []
     for row, event in shown.values():
-        known = connection.execute("SELECT body, final FROM events WHERE key = ?", (row.key,)).fetchone()
+        known = connection.execute("SELECT body, final, height, position FROM events WHERE key = ?", (row.key,)).fetchone()
+        if known is None or known[0] != row.body:
+            places += [(row.height, row.position), *([known[2:]] if known else [])]
         is_final = row.height <= final
         if known is None:
             if window.kind is EventKind.MINTED:
@@ -92,6 +96,8 @@ def write_window(connection: Connection, bridge: Bridge, window: Window, cursor:
                 connection.execute("UPDATE events SET body = ? WHERE key = ?", (row.body, row.key))
             if is_final and not known[1]:
                 became_final.append(event)
+    if places:
+        renumber(connection, window.kind.value, min(places), max(places))
     _move_cursor(connection, window, cursor, final)
     return WindowResult(tuple(new), tuple(changed), tuple(became_final), tuple(vanished))
 
@@ -120,12 +126,15 @@ def _rows_by_key(bridge: Bridge, events: Sequence[Event]) -> dict[str, tuple[Eve
     return shown
 
 
-def _drop_vanished(connection: Connection, window: Window, shown: dict[str, tuple[EventRow, Event]]) -> list[Event]:
+def _drop_vanished(
+    connection: Connection, window: Window, shown: dict[str, tuple[EventRow, Event]], places: list[Place]
+) -> list[Event]:
     rows = connection.execute(
-        "SELECT id, key, body, final FROM events WHERE kind = ? AND height BETWEEN ? AND ?",
+        "SELECT id, key, body, final, height, position FROM events WHERE kind = ? AND height BETWEEN ? AND ?",
         (window.kind.value, window.first, window.last),
     ).fetchall()
-    gone = [(identifier, decode(window.kind, body), final) for identifier, key, body, final in rows if key not in shown]
+    gone = [(row[0], decode(window.kind, row[2]), row[3]) for row in rows if row[1] not in shown]
+    places += [(row[4], row[5]) for row in rows if row[1] not in shown]
     for _, event, final in gone:
         # SECURITY: a final event that a node no longer shows is its lie or a deep reorganisation, never a routine.
         if final:

@@ -10,6 +10,7 @@ from pymongo.errors import AutoReconnect
 from reactor.documents.events import BlockRef, Burn, Event, Minted
 from reactor.documents.statuses import Collection
 from reactor.outages import Outages
+from reactor.state.created import moment
 from reactor.state.holds import SIGNING
 from reactor.state.rows import EventKind
 from reactor.state.windows import WindowResult
@@ -62,12 +63,14 @@ class Inserts:
 
     def __init__(self) -> None:
         self.rows: list[tuple[Collection, Any]] = []
+        self.whole: list[tuple[Collection, Mapping[str, Any]]] = []
         self.down = False
 
     async def __call__(self, collection: Collection, rows: Sequence[Mapping[str, Any]]) -> None:
         if self.down:
             raise AutoReconnect("no primary")
         self.rows += [(collection, row["_id"]) for row in rows]
+        self.whole += [(collection, row) for row in rows]
 
 
 class Bench:
@@ -259,3 +262,17 @@ async def test_a_head_that_was_not_read_up_to_is_read_again_at_the_same_height(w
     assert await anext(heads) == 10
     assert bench.rings("new") == [burn(9)]
     await heads.aclose()
+
+
+async def test_documents_are_created_when_the_chain_says_in_its_order_and_not_when_they_are_inserted(world: World) -> None:
+    first = replace(burn(9), block=BlockRef(9, block(9, "ethereum").hash, 1_700_000_000))
+    events = [first, replace(first, burn_index=1, log_index=1), replace(minted(9, 1), block=first.block)]
+    bench = Bench(world, *events)
+    await bench.scanner.scan(View(10, 6))
+    times = {(collection.value, row["created_at"]) for collection, row in bench.inserts.whole}
+    assert times == {
+        ("burn", moment(1_700_000_000_000)),
+        ("burn", moment(1_700_000_000_001)),
+        ("minted", moment(1_700_000_000_000)),
+    }
+    assert {row["updated_at"] for collection, row in bench.inserts.whole if collection is Collection.BURN} == {NOW}
