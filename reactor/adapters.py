@@ -181,6 +181,10 @@ class BatchedJournal:
     async def admit(self, entry: JournalEntry) -> Verdict:
         return await self._batcher.call(entry)
 
+    async def probe(self) -> None:
+        """Whether a signature could be noted now, asked where signatures are noted. Raises StateProblem if not."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.probe)
+
     async def close(self) -> None:
         await self._batcher.aclose()
         self._thread.shutdown(wait=True)

@@ -33,7 +33,6 @@ from reactor.chains.ethereum.client import EthereumChain
 from reactor.chains.ethereum.finality import Finality
 from reactor.chains.pocket import PocketChain, PocketRpcError
 from reactor.documents.bridge import Bridge
-from reactor.documents.models import OpenDocument
 from reactor.documents.statuses import REQUESTS, Collection, Status
 from reactor.endpoints import EndpointWatch, SameEvents
 from reactor.engine.clock import SystemClock
@@ -53,7 +52,8 @@ from reactor.handlers.agreement import agreed
 from reactor.handlers.books import Books
 from reactor.handlers.claims import Turns
 from reactor.handlers.context import Context, Me
-from reactor.handlers.heartbeat import Hearts, Instance, Pulse
+from reactor.handlers.display import Label
+from reactor.handlers.heartbeat import Health, Hearts, Instance, Pulse
 from reactor.handlers.mint import MintHandler
 from reactor.handlers.payout import PayoutHandler
 from reactor.handlers.peers import Peers
@@ -86,6 +86,7 @@ from reactor.store.reading import EVERY, open_ids, open_page
 from reactor.store.updates import QUIET
 from reactor.store.watch import SchemaWatch
 from reactor.subjects import subject_of
+from reactor.vitals import PROBE_SECONDS, Vitals, open_documents
 from scanners.ethereum import WatchedEthereum
 from scanners.loop import ChainScanner, Watched
 from scanners.pocket import WatchedPocket
@@ -100,7 +101,7 @@ OPEN_STATUSES: Final = {
 }
 STRANGERS_A_SWEEP: Final = 500
 _STALE_STREAM_SECONDS: Final = 60.0
-"""A change stream whose position is older than this is told as a problem: the sweep alone then carries the bridge."""
+"""A change stream whose position is older than this, by the clock of this machine, is told."""
 _BOOKS_SECONDS: Final = 5.0
 _LATE_SECONDS: Final = 1.0
 """A document at rest that is written to is read so much later: late signatures come in a burst, and what the chains show rings by
@@ -113,6 +114,11 @@ _HEARING: Final = "reading the others' heartbeats"
 _WATCH: Final = "comparing identities, oplog and indexes"
 _LISTEN_SECONDS: Final = 0.5
 """Heartbeats that ring are read together, and a question of another process is answered, at most so often."""
+_LOOK_SECONDS: Final = 1.0
+"""Between two looks at the own health: what changes it is told to the others about so long after it was seen."""
+_AGAIN_SECONDS: Final = 5.0
+"""A heartbeat that could not be written is written again after so long, or with the next one where that comes before."""
+_LAST_WORD_SECONDS: Final = 3.0
 _MOST_RUNG: Final = 256
 
 
@@ -145,6 +151,8 @@ class Validator:
         self._dead: frozenset[str] = frozenset()
         self._heartbeats_rung = asyncio.Event()
         self._rung_heartbeats: deque[ObjectId] = deque(maxlen=_MOST_RUNG)
+        self._health_changed = asyncio.Event()
+        self._told: object = None
         self._quorum: Quorum | None = None
         self.clock = SystemClock()
         self.outages = Outages(subject_of=subject_of)
@@ -157,6 +165,7 @@ class Validator:
             outages=self.outages,
         )
         self._strangers_after: dict[tuple[Collection, Status], ObjectId | None] = {}
+        self.scanners: dict[str, ChainScanner] = {}
 
     @classmethod
     async def open(cls, settings: Settings, *, observe: bool = False) -> Self:
@@ -255,6 +264,8 @@ class Validator:
         self.hearts = Hearts(self.context, self._instance(pocket_address), self._pulse, peers)
         self.reactor = self._reactor()
         self._add_scanners()
+        self.vitals = self._vitals(admissions)
+        self._stack.push_async_callback(self.vitals.close)
 
     def _content(self, kind: EventKind) -> SameContent | None:
         """Asked again before a signature where several endpoints must agree; with one, the block's hash says it all."""
@@ -336,7 +347,22 @@ class Validator:
                 outages=self.outages,
                 answered=partial(self.heads.well, watched.name),
             )
+            self.scanners[watched.name] = scanner
             self.heads.add(watched.name, scanner.heads)
+
+    def _vitals(self, admissions: BatchedJournal) -> Vitals:
+        settings = self.settings
+        polls = {"pocket": settings.pocket.poll_interval_ms / 1000, "ethereum": settings.ethereum.poll_interval_ms / 1000}
+        return Vitals(
+            self.me,
+            self.ledger,
+            admissions,
+            self.reactor.feed,
+            self.heads,
+            self.scanners,
+            polls,
+            silent=lambda: self.oplog.silent,
+        )
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT.
@@ -352,8 +378,11 @@ class Validator:
         supervisor.add("endpoints", self.endpoints.run)
         if not self.observe:
             # Before anything is looked at: where nobody else runs with this key, nothing has to wait to be signed.
+            await self.vitals.probe()
             await self.exchange_heartbeats()
             supervisor.add("heartbeat", self._beat)
+            supervisor.add("health", self._watch_health)
+            supervisor.add("probes", self._probe)
         logger.info(
             "validator {} of vault {} and token {}{}",
             self.me.address or "(no key)",
@@ -362,6 +391,7 @@ class Validator:
             ", observing" if self.observe else "",
         )
         await supervisor.run()
+        await self._say_stopped()
         logger.info("stopped")
 
     # ------------------------------------------------------------------ loops beside the reactor
@@ -415,10 +445,14 @@ class Validator:
             async with within(_HEARTBEAT_TIMEOUT):
                 # Heard first: another process on a host of the same name writes into the same place.
                 await self._listen()
-                await beat(self.store, {**await self.hearts.own(), "created_at": self.context.now()})
+                self._health_changed.clear()
+                told = self.health().mark
+                await self._write_heartbeat()
+                self._told = told
                 await self._listen()
                 self.hearts.twins.said()
         except Exception as error:  # noqa: BLE001 - Mongo or the key service may be away; the next beat comes
+            self._told = None
             self.outages.failed(_HEARTBEAT, error)
         else:
             self.outages.worked(_HEARTBEAT)
@@ -426,6 +460,7 @@ class Validator:
         try:
             async with within(_HEARTBEAT_TIMEOUT):
                 await self.hearts.compare()
+                self.vitals.hear(self.hearts.others(), self.hearts.threshold, self.context.now().timestamp())
                 await self._look_at_oplog()
                 await self.schema.look()
         except Exception as error:  # noqa: BLE001 - Mongo or a node may be away; what was found before stands
@@ -441,11 +476,50 @@ class Validator:
         rows = await heartbeats_at(self.store, places)
         self.hearts.listen([*rows, *await read_heartbeats(self.store, [*known, self.me.address])], known)
 
+    async def _write_heartbeat(self, *, stopped: bool = False) -> None:
+        await beat(self.store, {**await self.hearts.own(stopped=stopped), "created_at": self.context.now()})
+
+    async def _say_stopped(self) -> None:
+        """The last heartbeat of a process that ends as it was asked to: nobody has to wait until it counts as late."""
+        if self.observe:
+            return
+        try:
+            async with asyncio.timeout(_LAST_WORD_SECONDS):
+                await self._write_heartbeat(stopped=True)
+        except Exception as error:  # noqa: BLE001 - the process ends all the same
+            logger.warning("the others were not told that this validator stops: {!r}", error)
+
+    def health(self) -> Health:
+        """What this validator can do at this moment."""
+        return self.hearts.health(self.vitals.facts())
+
+    async def _watch_health(self, stop: asyncio.Event) -> None:
+        """Whatever changes it, in this process or by an operator's command beside it, is told in a heartbeat at once."""
+        while not stop.is_set():
+            if self.health().mark != self._told:
+                self._health_changed.set()
+            await wait_for_any(stop, seconds=_LOOK_SECONDS)
+
+    async def _probe(self, stop: asyncio.Event) -> None:
+        every = min(PROBE_SECONDS, self.settings.engine.heartbeat_interval_s)
+        while not stop.is_set():
+            await self.vitals.probe()
+            await wait_for_any(stop, seconds=every)
+
     async def _between_heartbeats(self, stop: asyncio.Event) -> None:
-        """The pause; heartbeats that ring are heard in it, and a new process with this key ends it: it waits for the answer."""
-        until = monotonic() + self.settings.engine.heartbeat_interval_s
+        """The pause; heartbeats that ring are heard in it. What ends it: the own health changed, or a new process with this key
+        was heard, which waits for the answer.
+        """
+        began = monotonic()
+        until = began + self.settings.engine.heartbeat_interval_s
+        soonest = began + (_AGAIN_SECONDS if self._told is None else _LOOK_SECONDS)
         while not stop.is_set() and (left := until - monotonic()) > 0:
-            await wait_for_any(stop, self._heartbeats_rung, seconds=left)
+            if not self._health_changed.is_set():
+                await wait_for_any(stop, self._heartbeats_rung, self._health_changed, seconds=left)
+            elif (early := soonest - monotonic()) > 0:
+                await wait_for_any(stop, self._heartbeats_rung, seconds=min(left, early))
+            else:
+                return
             if not self._heartbeats_rung.is_set():
                 continue
             await wait_for_any(stop, seconds=min(left, _LISTEN_SECONDS))
@@ -500,42 +574,24 @@ class Validator:
         read_until = token_seconds(feed.newest) if feed.live.is_set() else None
         await self.oplog.look(read_until=read_until, safe_until=token_seconds(feed.position))
 
+    def _label(self, role: Collection, document_id: Hashable) -> Label | None:
+        return self.handlers[role].labels.get(document_id) if isinstance(document_id, ObjectId) else None
+
     def _pulse(self) -> Pulse:
         """What the heartbeat says, true at this moment."""
         stuck, load = self.dispatcher.stuck(), self.dispatcher.load()
         age = self.reactor.feed.position_age()
-        problems = [f"{row.key.collection} {row.key.id}: {row.error}" for row in stuck]
+        warnings = [f"{row.key.collection} {row.key.id}: {row.error}" for row in stuck]
         if age is not None and age > _STALE_STREAM_SECONDS:
-            problems.append(f"the change stream is {age:.0f} s behind")
-        problems += [*self.oplog.problems, *self.schema.problems]
-        problems += self.endpoints.problems
-        problems += [f"no head of {chain} yet" for chain in ("pocket", "ethereum") if not self.heads.newest(chain)]
+            warnings.append(f"the change stream is {age:.0f} s behind")
+        warnings += [*self.oplog.problems, *self.schema.problems, *self.endpoints.problems]
         return Pulse(
             open_count=load.waiting + load.working + load.queued + load.stuck,
-            open=self._open_documents(),
+            open=open_documents(self.dispatcher, {self.store.names[role]: role for role in REQUESTS}, self._label),
             stream_age_ms=int((age or 0.0) * 1000),
-            problems=problems,
+            warnings=warnings,
+            facts=self.vitals.facts(),
         )
-
-    def _open_documents(self) -> list[OpenDocument]:
-        """The oldest open documents and what each waits for."""
-        roles = {self.store.names[role]: role for role in REQUESTS}
-        shown = []
-        for row in self.dispatcher.waiting()[:50]:
-            role = roles[row.key.collection]
-            document_id = row.key.id
-            label = self.handlers[role].labels.get(document_id) if isinstance(document_id, ObjectId) else None
-            shown.append(
-                OpenDocument(
-                    collection=role.value,
-                    key=label.key if label else str(document_id),
-                    status=label.status if label else "",
-                    reason=row.outcome.reason,
-                    params={str(name): str(value)[:500] for name, value in row.outcome.params.items()},
-                    since=row.since,
-                )
-            )
-        return shown
 
 
 _SHOWN: Final = frozenset({Cause.HEAD, Cause.SWEEP})

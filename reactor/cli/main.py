@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from reactor.cli import again, check, config, explain, journal, keys, run, status, stops, supply, tail
+from reactor.cli import again, check, config, explain, health, journal, keys, run, status, stops, supply, tail
 from reactor.cli.common import JsonOption, print_json, say
 from reactor.cli.faults import report
 from reactor.hardening import forbid_core_dumps
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, check, status, tail, explain, supply, stops, again):
+for module in (run, check, status, health, tail, explain, supply, stops, again):
     module.register(app)
 app.add_typer(journal.app, name="journal")
 app.add_typer(config.app, name="config")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,20 +10,25 @@ from typing import Any, Final
 
 from reactor.documents.models import Heartbeat
 from reactor.handlers.heartbeat import verified_heartbeat
-from reactor.handlers.twins import FRESH_SECONDS
+from reactor.health import Phase, Standing, standing_of
 
-UP_SECONDS: Final = 120.0
-"""Four heartbeats of the default pause."""
+CLONE_SECONDS: Final = 120.0
+"""Heartbeats of one key from two hosts within this time: it moved, or two processes run with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One validator. `state`: `up`, `late` (older than two minutes), `gone` (older than 15), `never` heard."""
+    """One validator: its newest verified heartbeat, and how that stands at this moment."""
 
     address: str
     configured: bool
-    state: str
+    standing: Standing
     beat: Heartbeat | None = None
+
+    @property
+    def state(self) -> str:
+        """`up`, `starting`, `stopped` (by its own word), `late` (it wrote nothing when it should have), `gone`, `never` heard."""
+        return self.standing.state.value
 
     @property
     def name(self) -> str:
@@ -57,15 +63,44 @@ def people(rows: Iterable[Mapping[str, Any]], configured: Sequence[str], now: da
             forged += 1
         elif beat.eth_address not in beats:
             beats[beat.eth_address] = beat
-        elif (now - beat.updated_at).total_seconds() <= UP_SECONDS:
+        elif beat.phase != Phase.STOPPED and (now - beat.updated_at).total_seconds() <= CLONE_SECONDS:
             clones.append(f"{beat.eth_address} on {beats[beat.eth_address].hostname} and {beat.hostname}")
     addresses = [*configured, *sorted(set(beats) - set(configured))]
-    persons = [Person(one, one in configured, _state(beats.get(one), now), beats.get(one)) for one in addresses]
+    persons = [Person(one, one in configured, standing_of(beats.get(one), now), beats.get(one)) for one in addresses]
     return People(persons, forged, clones)
 
 
-def _state(beat: Heartbeat | None, now: datetime) -> str:
-    if beat is None:
-        return "never"
-    age = (now - beat.updated_at).total_seconds()
-    return "up" if age <= UP_SECONDS else "late" if age <= FRESH_SECONDS else "gone"
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """How many of the configured validators can sign `what`, and whether that is enough. `needed` 0: not known."""
+
+    what: str
+    able: int
+    needed: int
+    of: int
+
+    @property
+    def enough(self) -> bool:
+        """Where nobody has said how many a mint needs, nothing less than all is."""
+        return self.able >= (self.needed or self.of)
+
+    @property
+    def told(self) -> str:
+        """`2 of 3 can sign mints (2 needed)`."""
+        return f"{self.able} of {self.of} can sign {self.what}s ({self.needed or 'all'} needed)"
+
+
+def strengths(found: People, identity: str, vault_keys: Sequence[str]) -> list[Strength]:
+    """Of mints and of payouts. A mint needs as many as the contract says, by the word of those who can sign; a payout on Morse
+    needs every key of the vault. Who runs another bridge identity signs other bytes, and does not count.
+    """
+    members = [one for one in found.persons if one.configured]
+    ours = [(one.beat, one.standing.signs) for one in members if one.beat is not None and one.beat.identity == identity]
+    said = Counter(beat.threshold for beat, able in ours if beat.threshold and able)
+    # SECURITY: of those told equally often the greatest: it is better to be alarmed for nothing.
+    threshold = max(said, key=lambda told: (said[told], told), default=0)
+    paying = {beat.pokt_public_key for beat, able in ours if "payout" in able}
+    return [
+        Strength("mint", sum("mint" in able for _, able in ours), threshold, len(members)),
+        Strength("payout", len(paying & set(vault_keys)), len(vault_keys), len(vault_keys)),
+    ]

@@ -11,16 +11,28 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from reactor.cli.common import ConfigOption, JsonOption, ago, clean, console, print_json, read_settings, say, warn
+from reactor.cli.common import (
+    ConfigOption,
+    JsonOption,
+    ago,
+    clean,
+    console,
+    print_json,
+    read_settings,
+    say,
+    warn,
+)
 
 if TYPE_CHECKING:
-    from reactor.cli.people import People, Person
+    from reactor.cli.people import People, Person, Strength
     from reactor.documents.statuses import Collection, Status
     from reactor.settings import Settings
     from reactor.store.tail import Counts, Row
 
 OldestOption = Annotated[int, typer.Option("--oldest", min=0, max=100, help="How many of the oldest documents of each status.")]
 _OLDEST: Final = 3
+EXIT_TOO_FEW: Final = 3
+"""Of `status`: fewer can sign than a mint or a payout needs."""
 
 
 def register(app: typer.Typer) -> None:
@@ -35,24 +47,35 @@ class Snapshot:
     counts: dict[Collection, Counts]
     oldest: dict[Status, list[Row]]
     people: People
+    strengths: list[Strength]
     identity: str
     at: datetime
 
+    @property
+    def enough(self) -> bool:
+        """Whether mints and payouts get the signatures that they need."""
+        return all(one.enough for one in self.strengths)
+
 
 def status(config: ConfigOption = None, oldest: OldestOption = _OLDEST, as_json: JsonOption = False) -> None:
-    """Show documents by status, the oldest of each, and the validators with their heights, holds and problems."""
+    """Show documents by status, the oldest of each, and the validators with their heights, holds and problems.
+
+    Exit code 0: so many can sign at this moment that mints and payouts get what they need; 3: too few for one of them.
+    """
     settings = read_settings(config)
     found = asyncio.run(_snapshot(settings, oldest))
     if as_json:
         print_json(_plain(found))
-        return
-    _print_documents(found)
-    _print_oldest(found)
-    _print_people(found)
+    else:
+        _print_documents(found)
+        _print_oldest(found)
+        _print_people(found)
+    if not found.enough:
+        raise typer.Exit(EXIT_TOO_FEW)
 
 
 async def _snapshot(settings: Settings, limit: int) -> Snapshot:
-    from reactor.cli.people import people
+    from reactor.cli.people import people, strengths
     from reactor.handlers.heartbeat import verified_heartbeats
     from reactor.parts import bridge_of, open_store
     from reactor.store import tail
@@ -64,7 +87,9 @@ async def _snapshot(settings: Settings, limit: int) -> Snapshot:
         rows, others = await verified_heartbeats(store, settings.ethereum.validator_addresses)
         oldest = {one: await tail.oldest(store, one, limit) for one in OPEN_STATUSES} if limit else {}
     everyone = people(rows, settings.ethereum.validator_addresses, now, others)
-    return Snapshot(counts, oldest, everyone, bridge_of(settings).identity_hash(), now)
+    identity = bridge_of(settings).identity_hash()
+    strong = strengths(everyone, identity, settings.pocket.multisig_public_keys)
+    return Snapshot(counts, oldest, everyone, strong, identity, now)
 
 
 def _print_documents(found: Snapshot) -> None:
@@ -97,7 +122,7 @@ def _print_oldest(found: Snapshot) -> None:
 def _print_people(found: Snapshot) -> None:
     from rich.table import Table
 
-    table = Table("validator", "state", "seen", "Pocket read", "Ethereum read", "open", "last signature", "name")
+    table = Table("validator", "state", "can sign", "seen", "Pocket read", "Ethereum read", "open", "last signature", "name")
     for one in found.people.persons:
         table.add_row(*_row(one, found.at))
     console().print(table)
@@ -108,24 +133,32 @@ def _print_people(found: Snapshot) -> None:
         warn(f"one key on two hosts within two minutes: {clean(clone)}; unless it just moved, stop one of them")
     if found.people.forged:
         warn(f"{found.people.forged} heartbeats do not verify: somebody else wrote them")
-    up = sum(one.state == "up" for one in found.people.persons)
-    say(f"{up} of {len(found.people.persons)} validators are up")
+    for strength in found.strengths:
+        if not strength.enough:
+            warn(f"too few can sign {strength.what}s: they wait")
+    say(", ".join(one.told for one in found.strengths))
 
 
 def _row(one: Person, now: datetime) -> list[str]:
     beat = one.beat
     if beat is None:
-        return [one.address, one.state, "-", "-", "-", "-", "-", ""]
+        return [one.address, one.state, "-", "-", "-", "-", "-", "-", ""]
     return [
         one.address,
         one.state if one.configured else f"{one.state}, not configured",
+        " and ".join(f"{what}s" for what in ("mint", "payout") if what in one.standing.signs) or "nothing",
         f"{ago(beat.updated_at, now)} ago",
-        f"{beat.pocket_cursor} of {beat.pocket_height}",
-        f"{beat.ethereum_cursor} of {beat.ethereum_height}",
+        _read(beat.pocket_cursor, beat.pocket_height),
+        _read(beat.ethereum_cursor, beat.ethereum_height),
         str(beat.open_count),
         f"{ago(beat.last_signature_at, now)} ago" if beat.last_signature_at else "-",
         clean(beat.validator_id, 40),
     ]
+
+
+def _read(cursor: str, height: str) -> str:
+    """How far a chain was read; before its node has shown a head nobody knows of how much."""
+    return f"{cursor} of {height}" if height.strip("0") else "not read yet"
 
 
 def _notes(one: Person, identity: str) -> list[str]:
@@ -135,6 +168,8 @@ def _notes(one: Person, identity: str) -> list[str]:
     other = (
         [f"runs another bridge identity: {beat.identity[:12]} instead of {identity[:12]}"] if beat.identity != identity else []
     )
+    if not one.standing.healthy and one.state not in {"up", "starting"}:
+        other.append(clean(one.standing.why))
     return other + [f"held {clean(hold)}" for hold in beat.holds] + [f"problem: {clean(problem)}" for problem in beat.problems]
 
 
@@ -166,10 +201,16 @@ def _plain(found: Snapshot) -> dict[str, Any]:
                 "address": one.address,
                 "configured": one.configured,
                 "state": one.state,
+                "healthy": one.standing.healthy,
+                "can_sign": sorted(one.standing.signs),
+                "why": one.standing.why,
                 "heartbeat": one.beat.model_dump(mode="json", exclude={"id", "signature"}) if one.beat else None,
             }
             for one in found.people.persons
         ],
+        "can_sign": {
+            one.what: {"able": one.able, "needed": one.needed, "of": one.of, "enough": one.enough} for one in found.strengths
+        },
         "clones": found.people.clones,
         "forged_heartbeats": found.people.forged,
     }

@@ -209,7 +209,9 @@ class Heartbeat(_Model):
     """What a validator says of itself, signed with its Ethereum key; true at all times (`healthy` included).
 
     The first block of fields are those that the existing monitor app reads. `rivals`: the instances of other processes with the
-    same key that it has heard of (`handlers.twins`).
+    same key that it has heard of (`handlers.twins`). `phase`, `cannot`, `signs`: see `reactor.health`; `interval_ms`: the pause
+    until the next one, at most; `threshold`: signatures that a mint needs, as the contract said last, 0 if not known. An earlier
+    version writes none of these.
     """
 
     id: ObjectId | None = Field(default=None, alias="_id")
@@ -228,6 +230,11 @@ class Heartbeat(_Model):
     started_at: datetime = NO_TIME
     counter: int = 0
     version: Text = ""
+    phase: Text = ""
+    interval_ms: int = Field(default=0, ge=0)
+    cannot: list[Text] = Field(default_factory=list, max_length=16)
+    signs: list[Text] = Field(default_factory=list, max_length=2)
+    threshold: int = Field(default=0, ge=0)
     rivals: list[Text] = Field(default_factory=list, max_length=50)
     pocket_chain_id: Text = ""
     ethereum_chain_id: Text = ""

@@ -174,6 +174,7 @@ class ChangeFeed:
         self._saved: Token | None = None
         self._saved_at = 0.0
         self._saved_finished = 0
+        self._answered_at: float | None = None
         self.counters = FeedCounters()
         self.live = asyncio.Event()
 
@@ -210,6 +211,10 @@ class ChangeFeed:
         """Seconds between the position and now, to be compared with the oplog's window; ``None`` before the first."""
         seconds = token_seconds(self._tracker.safe)
         return None if seconds is None else max(0.0, self._clock.now().timestamp() - seconds)
+
+    def answer_age(self) -> float | None:
+        """Seconds since the server answered on the stream, with events or without; ``None`` before the stream was live."""
+        return None if self._answered_at is None else self._clock.monotonic() - self._answered_at
 
     # ---------------------------------------------------------------- running
 
@@ -276,11 +281,11 @@ class ChangeFeed:
                 await self._rescan(scan, self._scan_due)
                 self._scan_due = None
             self.live.set()
-            paused = self._clock.monotonic()
+            paused = self._answered_at = self._clock.monotonic()
             while stream.alive:
                 async with asyncio.timeout(self._options.poll_timeout):
                     event = await stream.try_next()
-                self._failures = 0
+                self._failures, self._answered_at = 0, self._clock.monotonic()
                 self._outages.worked(_STREAM)
                 if event is None:
                     self._tracker.passed(stream.resume_token)

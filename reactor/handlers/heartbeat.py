@@ -4,7 +4,7 @@ It listens for two things: another bridge identity (trust rule 8), and another p
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import monotonic
 from typing import Any, Final
@@ -18,6 +18,10 @@ from reactor.handlers.context import Context
 from reactor.handlers.evidence import heartbeat_known
 from reactor.handlers.peers import Peers
 from reactor.handlers.twins import FRESH_SECONDS, SILENT_BEATS, Twins, scope_of
+from reactor.health import SIGNING as BOTH
+from reactor.health import Ability, Facts, HoldFacts, Phase, Problem, cannot, phase_of, problems_of, signs
+from reactor.state.holds import PAUSED, SIGNING, Hold, direction_scope
+from reactor.state.problems import StateProblem
 from reactor.state.rows import EventKind
 from reactor.store.connection import Store
 from reactor.store.heartbeats import each_heartbeat
@@ -29,14 +33,39 @@ _MOST_HONEST: Final = 1024
 _MOST_STRANGERS: Final = 16
 
 
+_STOPS: Final = {
+    SIGNING: BOTH,
+    direction_scope("mint"): frozenset({Ability.MINT}),
+    direction_scope("payout"): frozenset({Ability.PAYOUT}),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """What the process knows of itself at this moment. `problems`: why it is not healthy, empty if it is."""
+    """What the process knows of itself at this moment. `warnings`: what is wrong and costs it nothing that it can do.
+
+    `facts`: what its health is computed from, but for what `Hearts` knows by itself: holds, other processes and identities.
+    """
 
     open_count: int
     open: Sequence[OpenDocument]
     stream_age_ms: int
-    problems: Sequence[str]
+    warnings: Sequence[str]
+    facts: Facts = field(default_factory=Facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What this validator can do at this moment. `holds`: what is held, the most far-reaching first."""
+
+    phase: Phase
+    problems: Sequence[Problem]
+    holds: Sequence[str]
+
+    @property
+    def mark(self) -> tuple[object, ...]:
+        """Differs where the others are to hear of it at once."""
+        return self.phase, cannot(self.problems), signs(self.problems), [one.code for one in self.problems], [*self.holds]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +87,7 @@ class Instance:
 @dataclass(slots=True)
 class Hearts:
     """Writes the own heartbeat and judges those of the others. `seen`: the newest verified one of each address that was asked
-    for, `places` under which `_id` it lies.
+    for, `places` under which `_id` it lies. `threshold` (0: not known yet) and `member`: what the contract said last.
     """
 
     context: Context
@@ -67,10 +96,14 @@ class Hearts:
     peers: Peers | None = None
     counter: int = 0
     clash: str = ""
+    threshold: int = 0
+    member: bool | None = None
     seen: dict[str, Heartbeat] = field(default_factory=dict)
     places: dict[str, Any] = field(default_factory=dict)
     monotonic: Callable[[], float] = monotonic
     twins: Twins = field(init=False)
+    _holds: Sequence[Hold] = ()
+    _holds_at: object = None
 
     def __post_init__(self) -> None:
         self.twins = Twins(
@@ -83,23 +116,52 @@ class Hearts:
             self.instance.dead,
         )
 
-    async def own(self) -> dict[str, Any]:
-        """The heartbeat as it is to lie in Mongo, signed."""
+    async def own(self, *, stopped: bool = False) -> dict[str, Any]:
+        """The heartbeat as it is to lie in Mongo, signed. `stopped`: the last one of this process."""
         self.counter += 1
         fields = self._fields(self.pulse())
+        if stopped:
+            nothing: dict[str, Any] = {"healthy": False, "signs": [], "cannot": [one.value for one in Ability]}
+            fields |= {**nothing, "phase": Phase.STOPPED.value, "problems": []}
         key = self.context.me.ethereum_signer
         signature = "0x" + (await key.sign(heartbeat_digest(fields), "heartbeat")).hex() if key else ""
         return {**fields, "signature": signature}
+
+    def health(self, facts: Facts) -> Health:
+        """What this validator can do, by these facts and by what is held. It costs next to nothing: ask as often as you like."""
+        try:
+            holds, unreadable = self._active_holds(), []
+        except StateProblem as error:
+            holds, unreadable = self._holds, [f"signing journal: {error}"]
+        stopping = [(_STOPS[one.scope], one) for one in holds if one.scope in _STOPS]
+        signing = replace(
+            facts.signing,
+            holds=[HoldFacts(stops, one.reason, one.detail, paused=one.reason == PAUSED) for stops, one in stopping],
+            silenced=self.twins.silenced(),
+            clash=self.clash,
+            member=self.member,
+        )
+        whole = replace(facts, signing=signing, unwritable=[*facts.unwritable, *unreadable])
+        told = [f"{hold.scope}: {hold.reason} {hold.detail}".strip()[:500] for hold in holds]
+        return Health(phase_of(whole), problems_of(whole), told[:OLDEST_OPEN])
+
+    def _active_holds(self) -> Sequence[Hold]:
+        """The holds in force, read again where anybody has written to the journal since."""
+        journal = self.context.journal
+        now = journal.changes()
+        if now != self._holds_at:
+            # What stops many stands first: holds of single events, by the thousand, must not hide it.
+            self._holds = sorted(journal.holds(), key=lambda hold: hold.scope.startswith("event:"))
+            self._holds_at = now
+        return self._holds
 
     def _fields(self, pulse: Pulse) -> dict[str, Any]:
         context, bridge = self.context, self.context.bridge
         deposits = context.ledger.cursor(EventKind.DEPOSIT)
         burns = context.ledger.cursor(EventKind.BURN)
         last = context.journal.last_signature_at()
-        problems = [*pulse.problems, *(why for why in (self.clash, self.twins.silenced()) if why)]
-        # What stops many stands first: holds of single events, by the thousand, must not hide it.
-        active = sorted(context.journal.holds(), key=lambda hold: hold.scope.startswith("event:"))
-        holds = [f"{hold.scope}: {hold.reason} {hold.detail}".strip()[:500] for hold in active]
+        health = self.health(pulse.facts)
+        problems = [*(one.sentence for one in health.problems), *pulse.warnings]
         return {
             **scope_of(bridge),
             "validator_id": self.instance.validator_id,
@@ -107,7 +169,7 @@ class Hearts:
             "pokt_public_key": context.me.pocket_key,
             "pokt_address": self.instance.pocket_address,
             "eth_address": context.me.address,
-            "healthy": not problems,
+            "healthy": not health.problems,
             "updated_at": milliseconds(context.now()),
             "identity": bridge.identity_hash(),
             "instance": self.instance.instance,
@@ -115,6 +177,11 @@ class Hearts:
             "counter": self.counter,
             "rivals": self.twins.named,
             "version": self.instance.version,
+            "phase": health.phase.value,
+            "interval_ms": int(self.instance.interval * 1000),
+            "cannot": cannot(health.problems),
+            "signs": signs(health.problems),
+            "threshold": self.threshold,
             "pocket_height": str(context.heads.height("pocket")),
             "ethereum_height": str(context.heads.height("ethereum")),
             "pocket_cursor": str(deposits.height if deposits else 0),
@@ -123,7 +190,7 @@ class Hearts:
             "stream_age_ms": pulse.stream_age_ms,
             "open_count": pulse.open_count,
             "open": [one.model_dump() for one in pulse.open[:OLDEST_OPEN]],
-            "holds": holds[:OLDEST_OPEN],
+            "holds": [*health.holds],
             "problems": [problem[:500] for problem in problems][:OLDEST_OPEN],
         }
 
@@ -144,9 +211,14 @@ class Hearts:
                 self.seen[one.eth_address] = one
                 self.places[one.eth_address] = one.id
 
+    def others(self) -> list[Heartbeat]:
+        """The newest verified heartbeats of the others."""
+        return [heard for address, heard in self.seen.items() if address != self.context.me.address]
+
     async def compare(self) -> None:
         """What the heard members say: `clash` tells if so many have another identity that this one must not sign."""
         quorum, _ = await self.context.quorum()
+        self.threshold, self.member = quorum.threshold, self.context.me.address in quorum.members
         now, own = self.context.now(), self.context.bridge.identity_hash()
         others: dict[str, str] = {}
         for address, heard in self.seen.items():

@@ -12,6 +12,8 @@ from reactor.keys.problem import KeyProblem
 
 Purpose = Literal["request", "objection", "heartbeat", "probe", "other"]
 """What a signature is for: a mint or payout, an objection, a heartbeat, a test of the key."""
+_PATIENCE_SECONDS: Final = 5.0
+"""Who gives up after so long does so because the key does not answer."""
 PURPOSES: Final[tuple[Purpose, ...]] = get_args(Purpose)
 
 
@@ -52,13 +54,19 @@ class SignerStats:
     Attributes are read at any time, from any task; the clock gives seconds and only its differences count.
     """
 
-    __slots__ = ("_attempts", "_clock", "_lock", "_tallies")
+    __slots__ = ("_attempts", "_clock", "_lock", "_tallies", "_trouble")
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._attempts = 0
         self._tallies: dict[Purpose, Tally] = {}
+        self._trouble = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why the last call gave no signature, empty if it gave one. Who was cancelled soon after he asked says nothing."""
+        return self._trouble
 
     @property
     def attempts(self) -> int:
@@ -97,21 +105,28 @@ class SignerStats:
         try:
             yield
         except KeyProblem as problem:
+            self._trouble = problem.problem
             self._count(purpose, started, "passing" if problem.transient else "failed")
             raise
-        except Exception:
+        except Exception as error:
+            # SECURITY: the class alone, since what a library says may quote its input.
+            self._trouble = f"it failed with {type(error).__name__}"
             self._count(purpose, started, "failed")
             raise
         except BaseException:
-            self._count(purpose, started, "abandoned")
+            if self._count(purpose, started, "abandoned") >= _PATIENCE_SECONDS:
+                self._trouble = "it gave no answer before it was given up"
             raise
+        self._trouble = ""
         self._count(purpose, started, "signed")
 
-    def _count(self, purpose: Purpose, started: float, outcome: Literal["signed", "passing", "failed", "abandoned"]) -> None:
+    def _count(self, purpose: Purpose, started: float, outcome: Literal["signed", "passing", "failed", "abandoned"]) -> float:
+        """Count a call that ended; the seconds that it took."""
         took = self._clock() - started
         old = self._tallies.get(purpose, Tally())
         added = {outcome: getattr(old, outcome) + 1, "seconds": old.seconds + took, "slowest_s": max(old.slowest_s, took)}
         self._tallies[purpose] = replace(old, **added)
+        return took
 
     def __repr__(self) -> str:
         total = self.total

@@ -12,6 +12,8 @@ from reactor.state.problems import StateProblem
 # The operator's verbs write one row; a batch of signatures takes one disk sync. Ten seconds is a disk in trouble.
 _BUSY_SECONDS = 10.0
 _PRIMARY_CODE = 0xFF
+_PROBE_BYTES = 16_384
+"""About what a batch of signatures or a window of events takes: a disk that has room for less has none."""
 _REMEDIES = {
     sqlite3.SQLITE_FULL: "free some space on its disk; nothing was half-written",
     sqlite3.SQLITE_READONLY: "make the file and its directory writable for this user",
@@ -74,6 +76,23 @@ class Database:
                 raise
         except sqlite3.Error as error:
             raise self.problem(error) from error
+
+    def probe(self) -> None:
+        """Write some pages and commit them: whether the file takes new entries now, down to the disk.
+
+        Raises StateProblem where it does not.
+        """
+        with self.transaction() as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, filler BLOB NOT NULL) STRICT")
+            # The new row before the old one goes: written over the old one's pages it would find room where an entry finds none.
+            added = connection.execute("INSERT INTO probe (filler) VALUES (randomblob(?))", (_PROBE_BYTES,)).lastrowid
+            connection.execute("DELETE FROM probe WHERE id <> ?", (added,))
+
+    def changes(self) -> tuple[int, int]:
+        """Differs from an earlier answer of this thread where anything was committed since, by any process: costs no read."""
+        row = self.read_one("PRAGMA data_version")
+        assert row is not None
+        return int(row[0]), self._connection().total_changes
 
     def check(self) -> None:
         """Read the whole file for damage. Costs a pass over the file."""

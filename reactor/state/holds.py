@@ -122,6 +122,10 @@ class Holds:
         active = [hold.id for hold in self.holds() if hold.scope == direction_scope(direction) and hold.reason == PAUSED]
         return sum(self.release(identifier, by, why) for identifier in active)
 
+    def changes(self) -> object:
+        """Differs from an earlier answer where anything was written since, by any process: a look that costs next to nothing."""
+        return self._db.changes()
+
     def holds(self) -> list[Hold]:
         """The active holds and pauses, oldest first."""
         return [Hold(*row) for row in self._db.read(f"SELECT {_COLUMNS} FROM holds WHERE released_at IS NULL ORDER BY id")]  # noqa: S608

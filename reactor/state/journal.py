@@ -265,6 +265,10 @@ class Journal(Holds, CompleteSets):
             ],
         }
 
+    def probe(self) -> None:
+        """Whether a signature could be noted now: writes to the file as `sign_batch` does. Raises StateProblem if not."""
+        self._db.probe()
+
     def close(self) -> None:
         """Close the connections of all threads; call when none is using the journal any more."""
         self._db.close()

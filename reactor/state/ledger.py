@@ -68,6 +68,10 @@ class Ledger(Wishes, SecondReadings):
         """
         return cls(open_ledger_file(directory, bridge), bridge)
 
+    def probe(self) -> None:
+        """Whether events could be noted now: writes to the file as a window does. Raises StateProblem if not."""
+        self._db.probe()
+
     def close(self) -> None:
         """Close the connections of all threads; call when none is using the ledger any more."""
         try:

@@ -34,6 +34,15 @@ def note_run(directory: Path, instance: str) -> frozenset[str]:
     return frozenset(before)
 
 
+def last_run(directory: Path) -> str:
+    """The instance that runs here or ran here last; empty where none ever did or the file cannot be read as one."""
+    try:
+        rows = [line.split() for line in (directory / RUNS_FILE).read_text("ascii").splitlines()]
+    except (OSError, UnicodeError):
+        return ""
+    return rows[-1][0] if rows and rows[-1] else ""
+
+
 def _place(lock: Path) -> str:
     """This lock file since this start of the machine; empty where that cannot be told."""
     try:

@@ -69,6 +69,17 @@ async def heartbeats_at(store: Store, ids: Iterable[Any]) -> list[Document]:
     return await aggregate(store, Collection.HEARTBEAT, pipeline)
 
 
+async def instance_heartbeats(store: Store, instance: str) -> list[Document]:
+    """The heartbeats that name this process, at most `MOST`; one that is too large is left out. SECURITY: claims, as above."""
+    pipeline: list[Document] = [
+        {"$match": {"instance": instance}},
+        no_larger(_LARGEST),
+        {"$sort": {"updated_at": -1}},
+        {"$limit": MOST},
+    ]
+    return await aggregate(store, Collection.HEARTBEAT, pipeline)
+
+
 async def each_heartbeat(store: Store) -> AsyncIterator[Document]:
     """Every heartbeat that is not too large, in no order: for people, who want to find the honest ones whatever lies there."""
     async with await store.collection(Collection.HEARTBEAT).aggregate([no_larger(_LARGEST)], batchSize=MOST) as cursor:

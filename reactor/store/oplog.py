@@ -112,6 +112,8 @@ class OplogWatch:
         self._told = False
         self.window: float | None = None
         self.problems: tuple[str, ...] = ()
+        self.silent = False
+        """Whether the cluster writes and nothing of it arrives on the stream, as of the last look."""
 
     async def look(self, *, read_until: int | None, safe_until: int | None) -> None:
         """Look once. `read_until`: cluster time up to which the stream was read (None: it is not being read, as in a scan);
@@ -120,9 +122,11 @@ class OplogWatch:
         """
         times = await oplog_times(self._store)
         if times is None:
-            self.window, self.problems = None, ()
+            self.window, self.problems, self.silent = None, (), False
             return
-        found = tuple(judge(times, self._still_since(read_until, times), safe_until, rolls=self._rolls(times)))
+        still_since = self._still_since(read_until, times)
+        self.silent = still_since is not None and times.newest - still_since > _SILENT_SECONDS
+        found = tuple(judge(times, still_since, safe_until, rolls=self._rolls(times)))
         if len(found) > len(self.problems):
             logger.error("change stream: {}", "; ".join(found))
         self._tell_short(times)

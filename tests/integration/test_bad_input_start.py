@@ -192,8 +192,15 @@ async def test_a_full_disk_stops_signing_and_nothing_else(bridge: BridgeUnderTes
     key = await _deposit(bridge)
     assert third.journal.signed(key) == []
     assert any("free some space" in row.error for row in third.dispatcher.stuck())
+
+    async def healthy(wanted: bool) -> bool:
+        found = await bridge.net.store.collection(Collection.HEARTBEAT).find_one({"instance": third._instance_id})
+        return found is not None and found["healthy"] is wanted and ("state" in found["cannot"]) is not wanted
+
+    await bridge.eventually(lambda: healthy(False), "its heartbeat to say so")
     worker.submit(free).result()
     await bridge.eventually(lambda: third.journal.signed(key), "it to sign once there is space")
+    await bridge.eventually(lambda: healthy(True), "its heartbeat to say that it is over")
 
 
 async def _deposit(bridge: BridgeUnderTest) -> str:

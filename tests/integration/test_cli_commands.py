@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,12 +17,15 @@ from cli_helpers import end_processes, heartbeat, network, process
 
 from infra.localnet.pocket.wallet import Wallet
 from reactor.cli.main import main
+from reactor.cli.status import EXIT_TOO_FEW
 from reactor.documents.build import burn_document, deposit_document
 from reactor.documents.events import BlockRef, Burn, Deposit
+from reactor.documents.heartbeats import milliseconds
 from reactor.documents.statuses import Collection
 from reactor.parts import bridge_of, open_store
 from reactor.settings import load_settings
 from reactor.state.journal import Journal
+from reactor.state.runs import note_run
 from reactor.store.audit import read_audit
 from reactor.store.heartbeats import beat
 
@@ -53,8 +56,8 @@ class Desk:
         said = self.capsys.readouterr()
         return said.out + said.err
 
-    def json(self, *arguments):
-        assert main([*arguments, "--json", "--config", str(self.config)]) == 0
+    def json(self, *arguments, code=0):
+        assert main([*arguments, "--json", "--config", str(self.config)]) == code
         return json.loads(self.capsys.readouterr().out)
 
     def ready(self):
@@ -240,13 +243,13 @@ def test_an_observer_runs_without_keys_and_writes_nothing(desk, tmp_path):
 
 def test_status_of_an_empty_bridge(desk):
     desk.ready()
-    said = desk.json("status")
+    said = desk.json("status", code=EXIT_TOO_FEW)
     assert said["documents"]["mint"] == {"open": dict.fromkeys(("pending", "confirmed", "signed", "submitted"), 0), "total": 0}
     assert [one["state"] for one in said["validators"]] == ["never"] * 3
-    assert "0 of 3 validators are up" in desk.do("status")
+    assert "0 of 3 can sign mints (all needed), 0 of 3 can sign payouts (3 needed)" in desk.do("status", code=EXIT_TOO_FEW)
 
 
-def test_status_counts_documents_and_names_who_is_up(desk):
+def test_status_counts_documents_and_names_who_can_sign(desk):
     desk.ready()
     desk.insert(Collection.MINT, mint(desk, 1), {**mint(desk, 2), "status": "success"})
     desk.insert(Collection.BURN, {**burn(desk), "status": "signed"})
@@ -255,19 +258,88 @@ def test_status_counts_documents_and_names_who_is_up(desk):
     foreign = heartbeat(desk.settings, desk.net.validators[0], identity="ff" * 32)
     for one in (here, forged, foreign):
         desk.store(lambda store, one=one: beat(store, one))
-    said = desk.json("status")
+    said = desk.json("status", code=EXIT_TOO_FEW)
     assert said["documents"]["mint"]["open"]["pending"] == 1
     assert said["documents"]["mint"]["total"] == 2
     assert said["documents"]["burn"]["open"]["signed"] == 1
     assert said["oldest"]["signed"][0]["collection"] == "burn"
     assert [one["state"] for one in said["validators"]] == ["up", "up", "never"]
     assert said["forged_heartbeats"] == 1
-    shown = desk.do("status")
-    assert "2 of 3 validators are up" in shown
+    assert [one["can_sign"] for one in said["validators"]] == [["mint", "payout"], ["mint", "payout"], []]
+    shown = desk.do("status", code=EXIT_TOO_FEW)
+    assert "1 of 3 can sign mints (all needed), 1 of 3 can sign payouts (3 needed)" in shown
     assert "another bridge identity" in shown
     assert "a problem" in shown
     assert "\x1b[2J" not in shown
     assert f"{1:064x}" in shown
+
+
+def well(desk, number, **fields):
+    """The heartbeat of one that runs and can sign; `fields` differ."""
+    said = {"phase": "running", "interval_ms": 30_000, "signs": ["mint", "payout"], "threshold": 2, **fields}
+    return heartbeat(desk.settings, desk.net.validators[number], **said)
+
+
+def test_status_says_by_its_code_whether_enough_can_sign(desk):
+    desk.ready()
+    beats = [well(desk, number) for number in range(3)]
+    for one in beats:
+        desk.store(lambda store, one=one: beat(store, one))
+    assert "3 of 3 can sign mints (2 needed), 3 of 3 can sign payouts (3 needed)" in desk.do("status")
+    # A payout needs all, a mint two of three: one that is alive and whose Ethereum node is dead is one that cannot sign.
+    ill = {"healthy": False, "signs": [], "cannot": ["scan"], "problems": ["Ethereum: not read to its head for 99 s"]}
+    desk.store(lambda store: beat(store, well(desk, 2, counter=2, **ill)))
+    said = desk.json("status", code=EXIT_TOO_FEW)
+    assert said["can_sign"] == {
+        "mint": {"able": 2, "needed": 2, "of": 3, "enough": True},
+        "payout": {"able": 2, "needed": 3, "of": 3, "enough": False},
+    }
+    assert [(one["state"], one["healthy"], one["can_sign"]) for one in said["validators"]][2] == ("up", False, [])
+    shown = desk.do("status", code=EXIT_TOO_FEW)
+    assert "Ethereum: not read to its head" in shown
+    # And one that stopped, by its own word.
+    last = {"healthy": False, "signs": [], "phase": "stopped", "pocket_height": "0"}
+    desk.store(lambda store: beat(store, well(desk, 1, counter=2, **last)))
+    said = desk.json("status", code=EXIT_TOO_FEW)
+    assert [one["state"] for one in said["validators"]] == ["up", "stopped", "up"]
+    shown = desk.do("status", code=EXIT_TOO_FEW)
+    assert "1 of 3 can sign mints (2 needed)" in shown
+    assert "of 0" not in shown, "a head that nobody has seen is no height"
+
+
+def test_health_is_that_of_the_process_whose_state_lies_here(desk):
+    desk.ready()
+    assert "no validator has ever run" in desk.do("health", code=1)
+    note_run(desk.settings.state.directory, "mine")
+    # A healthy neighbour under the same host name: the compose file gives every operator the same.
+    desk.store(lambda store: beat(store, well(desk, 1, instance="another")))
+    assert "no heartbeat of it was ever heard" in desk.do("health", code=1)
+    desk.store(lambda store: beat(store, well(desk, 0, instance="mine")))
+    assert "up and healthy" in desk.do("health")
+    old = {"instance": "mine", "counter": 2, "updated_at": milliseconds(datetime.now(UTC) - timedelta(seconds=90))}
+    for fields, word in (
+        ({"healthy": False, "signs": [], "problems": ["signs no mints and no payouts: operator"]}, "signs no mints"),
+        ({"healthy": False, "signs": [], "phase": "starting", "problems": ["read up to block 1 of 2"]}, "starting"),
+        ({"healthy": False, "signs": [], "phase": "stopped"}, "stopped"),
+        (old, "late"),
+    ):
+        desk.store(lambda store, fields=fields: beat(store, well(desk, 0, **{"instance": "mine", "counter": 2, **fields})))
+        said = desk.do("health", code=1)
+        assert word in said
+        assert "not healthy" in said
+
+
+def test_nobody_else_can_make_this_validator_look_healthy(desk):
+    """SECURITY: whoever writes to the database, and another validator with its own key, may claim to be this process."""
+    desk.ready()
+    note_run(desk.settings.state.directory, "mine")
+    ill = {"instance": "mine", "healthy": False, "signs": [], "problems": ["disk full"]}
+    desk.store(lambda store: beat(store, well(desk, 0, **ill)))
+    forged = {**well(desk, 0, **ill), "healthy": True, "hostname": "elsewhere", "counter": 99}
+    desk.store(lambda store: beat(store, forged))
+    assert "disk full" in desk.do("health", code=1)
+    desk.store(lambda store: beat(store, well(desk, 1, instance="mine", counter=100)))
+    assert "claim to be the process of this state directory" in desk.do("health", code=1)
 
 
 # ---------------------------------------------------------------------- explain

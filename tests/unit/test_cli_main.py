@@ -39,6 +39,7 @@ def test_every_command_that_the_documentation_names_is_there():
         "config show",
         "config check",
         "status",
+        "health",
         "tail",
         "explain",
         "pause",

@@ -3,13 +3,15 @@
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from infra.containers.health import state_of
+from infra.containers import health
+from reactor.cli.health import ANSWER_SECONDS
 from reactor.settings import settings_fields
 
 pytestmark = pytest.mark.unit
@@ -176,20 +178,31 @@ def test_the_health_check_is_the_images(service: dict[str, Any]) -> None:
     assert (FOLDER / "health.py").name in image
 
 
-def beat(host: str, state: str, updated_at: str = "2026-01-01T00:00:00Z") -> dict[str, Any]:
-    return {"state": state, "heartbeat": {"hostname": host, "updated_at": updated_at}}
+def test_the_health_check_is_given_time_to_start_and_to_answer(service: dict[str, Any]) -> None:
+    check = service["healthcheck"]
+    assert float(check["start_period"].removesuffix("s")) >= 60
+    assert float(check["timeout"].removesuffix("s")) > ANSWER_SECONDS, "its own words are better than being cut off"
+    (image,) = [value for name, value in stages()[-1] if name == "HEALTHCHECK"]
+    for name in ("interval", "timeout", "retries"):
+        assert f"--{name}={check[name]} " in image
+    assert f"--start-period={check['start_period']} " in image
 
 
-@pytest.mark.parametrize(
-    ("validators", "state"),
-    [
-        ([beat("here", "up")], "up"),
-        ([beat("here", "late")], "late"),
-        ([beat("there", "up")], "never"),
-        ([{"state": "never", "heartbeat": None}], "never"),
-        ([beat("here", "gone"), beat("here", "up", "2026-01-02T00:00:00Z")], "up"),
-        ([], "never"),
-    ],
-)
-def test_the_health_is_that_of_the_own_heartbeat(validators: list[dict[str, Any]], state: str) -> None:
-    assert state_of("here", validators) == state
+@pytest.mark.parametrize(("code", "told"), [(0, 0), (1, 1), (2, 1), (3, 1), (130, 1)])
+def test_the_health_check_knows_two_codes_only(code: int, told: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def main() -> int:
+        asked.append(sys.argv[1:])
+        return code
+
+    monkeypatch.setattr(health, "main", main)
+    monkeypatch.setattr(sys, "argv", ["health.py"])
+    assert health.check() == told
+    assert asked == [["health"]]
+
+
+def test_the_health_check_asks_for_no_host_name(service: dict[str, Any]) -> None:
+    """The compose file gives the same to every operator's container."""
+    assert "hostname" not in (FOLDER / "health.py").read_text()
+    assert "health check" not in (FOLDER / "compose.yaml").read_text().partition("hostname:")[0].rpartition("build:")[2]

@@ -1,0 +1,294 @@
+"""Health: what a validator can do at this moment, computed from facts by pure functions.
+
+Three readers rest on them and on nothing else: the heartbeat (`problems_of`), `reactor status` and the health check of a
+container (`standing_of`). Healthy means: it can read every chain to its head, reach its change stream, write its own state, and
+may sign mints and payouts. Whatever else is wrong is told as a warning, and does not make a validator unhealthy.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from reactor.documents.models import Heartbeat
+
+SCAN_SECONDS: Final = 10.0
+"""A chain must have been read to its head within this time, or within twice its poll where that is longer."""
+STREAM_SECONDS: Final = 10.0
+"""A change stream answers at least each second, with an event or without; one that was silent for longer is not reached."""
+BEHIND_SECONDS: Final = 60.0
+"""The position of the stream moves on or stands at its end; one that rests for longer waits for work that does not end."""
+LATE_BEATS: Final = 2
+LATE_SECONDS: Final = 5.0
+"""A heartbeat counts for `LATE_BEATS` of the pauses that it names, and so much longer for being written and read."""
+UNNAMED_SECONDS: Final = 120.0
+"""For so long counts a heartbeat of an earlier version, which names no pause."""
+GONE_SECONDS: Final = 900.0
+"""Who was not heard for this long is gone and not merely late."""
+
+
+class Ability(StrEnum):
+    """What a healthy validator can do."""
+
+    SCAN = "scan"
+    STREAM = "stream"
+    STATE = "state"
+    MINT = "mint"
+    PAYOUT = "payout"
+
+
+SIGNING: Final = frozenset({Ability.MINT, Ability.PAYOUT})
+_NEEDED: Final = frozenset({Ability.SCAN, Ability.STREAM, Ability.STATE})
+"""Without any of these nothing is signed: not decided, not noted, or not published."""
+
+
+class Phase(StrEnum):
+    """Where a validator stands in its life, as its heartbeat says."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class Code(StrEnum):
+    """What is wrong, for machines."""
+
+    NO_HEAD = "no_head"
+    CATCHING_UP = "catching_up"
+    NOT_READ = "not_read"
+    LAGGING = "lagging"
+    STREAM_STARTING = "stream_starting"
+    STREAM_DOWN = "stream_down"
+    STREAM_SILENT = "stream_silent"
+    STREAM_BEHIND = "stream_behind"
+    STATE_UNWRITABLE = "state_unwritable"
+    HELD = "held"
+    PAUSED = "paused"
+    OTHER_PROCESS = "other_process"
+    IDENTITY = "identity"
+    NOT_A_MEMBER = "not_a_member"
+    KEY_FAILS = "key_fails"
+
+
+@dataclass(frozen=True, slots=True)
+class ChainFacts:
+    """One chain. `poll` and `read_age` in seconds: since when it was last read to its head, None if never in this process.
+
+    `ahead`: a height that so many others have told of that they cannot all be wrong, and so long ago that this validator should
+    have read it; 0 if there is none. `trouble`: why the last attempt failed, empty if it did not.
+    """
+
+    name: str
+    poll: float
+    head: int = 0
+    cursor: int = 0
+    read_age: float | None = None
+    ahead: int = 0
+    trouble: str = ""
+
+    @property
+    def patience(self) -> float:
+        """How long ago it may have been read to its head."""
+        return max(SCAN_SECONDS, 2 * self.poll)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """The change stream. `went_live`: in this process, ever; `answer_age`: seconds since the server answered on it, None before
+    the first time; `resting`: seconds for which its position has not moved, short of what was read; `silent`: the cluster
+    writes and nothing of it arrives.
+    """
+
+    live: bool
+    went_live: bool
+    answer_age: float | None = None
+    resting: float = 0.0
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HoldFacts:
+    """A hold or pause that stops more than one event or recipient. `stops`: mints, payouts, or both."""
+
+    stops: frozenset[Ability]
+    reason: str
+    detail: str = ""
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SigningFacts:
+    """Whether it may sign. `silenced`, `clash`: why not, because of another process or another identity; empty: it may.
+
+    `member`: whether the contract knows its address, None while that is not known. `keys`: what is wrong with the key for mints
+    and the key for payouts.
+    """
+
+    holds: Sequence[HoldFacts] = ()
+    silenced: str = ""
+    clash: str = ""
+    member: bool | None = None
+    keys: Sequence[tuple[Ability, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that health is computed from, at one moment. `unwritable`: what the disk said to the last attempts to write the journal
+    and the ledger; empty: both were written. `running_for` in seconds.
+    """
+
+    running_for: float = 0.0
+    chains: Sequence[ChainFacts] = ()
+    stream: StreamFacts = StreamFacts(live=True, went_live=True)
+    unwritable: Sequence[str] = ()
+    signing: SigningFacts = SigningFacts()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that a validator cannot do, and why, in a sentence for people."""
+
+    code: Code
+    sentence: str
+    costs: frozenset[Ability]
+
+
+def problems_of(facts: Facts) -> tuple[Problem, ...]:
+    """Why a validator is not healthy, the most far-reaching first; empty: it is."""
+    scan = [found for chain in facts.chains if (found := _scan(chain, facts.running_for)) is not None]
+    state = [Problem(Code.STATE_UNWRITABLE, f"cannot write its state: {one}", _only(Ability.STATE)) for one in facts.unwritable]
+    return (*_signing(facts.signing), *state, *_stream(facts.stream), *scan)
+
+
+def phase_of(facts: Facts) -> Phase:
+    """`starting` until every chain was read to its head and the stream was followed once."""
+    ready = facts.stream.went_live and all(chain.read_age is not None for chain in facts.chains)
+    return Phase.RUNNING if ready else Phase.STARTING
+
+
+def cannot(problems: Iterable[Problem]) -> list[str]:
+    """The abilities that problems cost, in the order of `Ability`."""
+    lost = {one for problem in problems for one in problem.costs}
+    return [one.value for one in Ability if one in lost]
+
+
+def signs(problems: Iterable[Problem]) -> list[str]:
+    """What can be signed in spite of these problems: `mint`, `payout`, both or neither."""
+    lost = {one for problem in problems for one in problem.costs}
+    return [] if lost & _NEEDED else [one.value for one in Ability if one in SIGNING - lost]
+
+
+def _only(*abilities: Ability) -> frozenset[Ability]:
+    return frozenset(abilities)
+
+
+def _scan(chain: ChainFacts, running_for: float) -> Problem | None:
+    why = f": {chain.trouble}" if chain.trouble else ""
+    if chain.read_age is None and not chain.head:
+        text = f"{chain.name}: its node has shown no block in the {running_for:.0f} s since the start{why}"
+        return Problem(Code.NO_HEAD, text, _only(Ability.SCAN))
+    if chain.read_age is None:
+        text = f"{chain.name}: read up to block {chain.cursor} of {chain.head} since the start{why}"
+        return Problem(Code.CATCHING_UP, text, _only(Ability.SCAN))
+    if chain.read_age > chain.patience:
+        text = f"{chain.name}: not read to its head for {chain.read_age:.0f} s{why}"
+        return Problem(Code.NOT_READ, text, _only(Ability.SCAN))
+    if chain.ahead > chain.head:
+        text = f"{chain.name}: its node shows block {chain.head}, others have read block {chain.ahead} some time ago"
+        return Problem(Code.LAGGING, text, _only(Ability.SCAN))
+    return None
+
+
+def _stream(stream: StreamFacts) -> list[Problem]:
+    costs = _only(Ability.STREAM)
+    if not stream.went_live:
+        return [Problem(Code.STREAM_STARTING, "the change stream is not followed yet", costs)]
+    age = stream.answer_age or 0.0
+    if age > STREAM_SECONDS:
+        how = "answered nothing" if stream.live else "been down"
+        return [Problem(Code.STREAM_DOWN, f"the change stream has {how} for {age:.0f} s", costs)]
+    if stream.silent:
+        text = "the change stream is silent, though the cluster writes"
+        return [Problem(Code.STREAM_SILENT, text, costs)]
+    if stream.resting > BEHIND_SECONDS:
+        text = f"the position of the change stream has rested for {stream.resting:.0f} s: work on a document does not end"
+        return [Problem(Code.STREAM_BEHIND, text, costs)]
+    return []
+
+
+def _signing(facts: SigningFacts) -> list[Problem]:
+    found = [
+        Problem(
+            Code.PAUSED if hold.paused else Code.HELD,
+            f"signs no {' and no '.join(f'{one.value}s' for one in Ability if one in hold.stops)}: "
+            f"{' '.join(filter(None, (hold.reason, hold.detail)))}",
+            hold.stops,
+        )
+        for hold in facts.holds
+    ]
+    if facts.silenced:
+        found.append(Problem(Code.OTHER_PROCESS, facts.silenced, SIGNING))
+    if facts.clash:
+        found.append(Problem(Code.IDENTITY, facts.clash, SIGNING))
+    if facts.member is False:
+        text = "its address is not among the validators of the contract: its signatures of mints do not count"
+        found.append(Problem(Code.NOT_A_MEMBER, text, _only(Ability.MINT)))
+    found += [
+        Problem(Code.KEY_FAILS, f"its key for {ability.value}s fails: {why}", _only(ability)) for ability, why in facts.keys
+    ]
+    return found
+
+
+# ---------------------------------------------------------------------- what others make of a heartbeat
+
+
+class State(StrEnum):
+    """How a validator looks to who reads its heartbeat."""
+
+    NEVER = "never"
+    STARTING = "starting"
+    UP = "up"
+    STOPPED = "stopped"
+    LATE = "late"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a heartbeat says to who reads it now. `signs`: `mint`, `payout`, both or neither; `why` it is not healthy."""
+
+    state: State
+    healthy: bool
+    signs: frozenset[str]
+    why: str = ""
+
+
+def standing_of(beat: Heartbeat | None, now: datetime) -> Standing:
+    """Judge a heartbeat, whose signature was verified, by its own words and its age.
+
+    SECURITY: what was said counts for as long as its writer said that it would, and no longer: who ended without a word, and
+    whose old heartbeat somebody put back, is not taken for one that can sign.
+    """
+    nothing: frozenset[str] = frozenset()
+    if beat is None:
+        return Standing(State.NEVER, healthy=False, signs=nothing, why="no heartbeat of it was ever heard")
+    if beat.phase == Phase.STOPPED:
+        return Standing(State.STOPPED, healthy=False, signs=nothing, why="; ".join(beat.problems) or "it was stopped")
+    age, patience = (now - beat.updated_at).total_seconds(), patience_of(beat)
+    if age < -patience:
+        why = f"its heartbeat is dated {-age:.0f} s ahead: its clock or the clock here is wrong"
+        return Standing(State.LATE, healthy=False, signs=nothing, why=why)
+    if age > patience:
+        state = State.LATE if age <= max(GONE_SECONDS, 2 * patience) else State.GONE
+        why = f"its last heartbeat is {age:.0f} s old"
+        return Standing(state, healthy=False, signs=nothing, why=why)
+    state = State.STARTING if beat.phase == Phase.STARTING else State.UP
+    able = frozenset(beat.signs) if beat.phase else frozenset(SIGNING if beat.healthy else ())
+    why = "" if beat.healthy else "; ".join(beat.problems) or "it says that it is not healthy, and not why"
+    return Standing(state, healthy=beat.healthy, signs=able, why=why)
+
+
+def patience_of(beat: Heartbeat) -> float:
+    """Seconds for which a heartbeat counts after its date."""
+    return LATE_BEATS * beat.interval_ms / 1000 + LATE_SECONDS if beat.interval_ms else UNNAMED_SECONDS

@@ -1,0 +1,213 @@
+"""Health: each thing that a validator must be able to do, lost by itself; and what others make of a heartbeat."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reactor.documents.models import Heartbeat
+from reactor.health import (
+    BEHIND_SECONDS,
+    GONE_SECONDS,
+    LATE_BEATS,
+    LATE_SECONDS,
+    SCAN_SECONDS,
+    SIGNING,
+    STREAM_SECONDS,
+    UNNAMED_SECONDS,
+    Ability,
+    ChainFacts,
+    Code,
+    Facts,
+    HoldFacts,
+    Phase,
+    SigningFacts,
+    State,
+    StreamFacts,
+    cannot,
+    patience_of,
+    phase_of,
+    problems_of,
+    signs,
+    standing_of,
+)
+
+pytestmark = pytest.mark.unit
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+POCKET = ChainFacts("Pocket", poll=20.0, head=100, cursor=98, read_age=3.0)
+ETHEREUM = ChainFacts("Ethereum", poll=1.0, head=900, cursor=880, read_age=0.5)
+STREAM = StreamFacts(live=True, went_live=True, answer_age=0.4)
+WELL = Facts(running_for=100.0, chains=(POCKET, ETHEREUM), stream=STREAM, unwritable=(), signing=SigningFacts(member=True))
+MINT, PAYOUT, SCAN, STATE = Ability.MINT, Ability.PAYOUT, Ability.SCAN, Ability.STATE
+
+
+def ethereum(**changes: Any) -> Facts:
+    return replace(WELL, chains=(POCKET, replace(ETHEREUM, **changes)))
+
+
+def stream(**changes: Any) -> Facts:
+    return replace(WELL, stream=replace(STREAM, **changes))
+
+
+def signing(**changes: Any) -> Facts:
+    return replace(WELL, signing=replace(WELL.signing, **changes))
+
+
+def held(*stops: Ability, paused: bool = False) -> Facts:
+    return signing(holds=[HoldFacts(frozenset(stops), "operator", "for a while", paused=paused)])
+
+
+BOTH = ["mint", "payout"]
+ILL: list[tuple[Facts, Code, list[str], list[str], str]] = [
+    (ethereum(read_age=None, head=0), Code.NO_HEAD, ["scan"], [], "Ethereum: its node has shown no block in the 100 s"),
+    (ethereum(read_age=None), Code.CATCHING_UP, ["scan"], [], "Ethereum: read up to block 880 of 900 since the start"),
+    (ethereum(read_age=SCAN_SECONDS + 0.1), Code.NOT_READ, ["scan"], [], "Ethereum: not read to its head for 10 s"),
+    (ethereum(read_age=60, trouble="HTTP 503"), Code.NOT_READ, ["scan"], [], "not read to its head for 60 s: HTTP 503"),
+    (ethereum(ahead=901), Code.LAGGING, ["scan"], [], "Ethereum: its node shows block 900, others have read block 901"),
+    (replace(WELL, chains=(replace(POCKET, read_age=40.1), ETHEREUM)), Code.NOT_READ, ["scan"], [], "Pocket: not read"),
+    (stream(went_live=False, live=False, answer_age=None), Code.STREAM_STARTING, ["stream"], [], "is not followed yet"),
+    (stream(answer_age=STREAM_SECONDS + 1), Code.STREAM_DOWN, ["stream"], [], "has answered nothing for 11 s"),
+    (stream(live=False, answer_age=30), Code.STREAM_DOWN, ["stream"], [], "has been down for 30 s"),
+    (stream(silent=True), Code.STREAM_SILENT, ["stream"], [], "is silent"),
+    (stream(resting=BEHIND_SECONDS + 1), Code.STREAM_BEHIND, ["stream"], [], "has rested for 61 s"),
+    (replace(WELL, unwritable=["ledger: full"]), Code.STATE_UNWRITABLE, ["state"], [], "cannot write its state: ledger: full"),
+    (held(MINT, PAYOUT), Code.HELD, BOTH, [], "signs no mints and no payouts: operator for a while"),
+    (held(MINT, paused=True), Code.PAUSED, ["mint"], ["payout"], "signs no mints: operator"),
+    (held(PAYOUT, paused=True), Code.PAUSED, ["payout"], ["mint"], "signs no payouts: operator"),
+    (signing(silenced="another process"), Code.OTHER_PROCESS, BOTH, [], "another process"),
+    (signing(clash="2 run another identity"), Code.IDENTITY, BOTH, [], "another identity"),
+    (signing(member=False), Code.NOT_A_MEMBER, ["mint"], ["payout"], "not among the validators of the contract"),
+    (signing(keys=[(MINT, "throttled")]), Code.KEY_FAILS, ["mint"], ["payout"], "its key for mints fails: throttled"),
+    (signing(keys=[(PAYOUT, "refused")]), Code.KEY_FAILS, ["payout"], ["mint"], "its key for payouts fails: refused"),
+]
+
+
+@pytest.mark.parametrize(("facts", "code", "lost", "left", "text"), ILL, ids=[f"{one[1].value}-{n}" for n, one in enumerate(ILL)])
+def test_each_thing_that_is_lost_is_told_and_costs_what_it_costs(
+    facts: Facts, code: Code, lost: list[str], left: list[str], text: str
+) -> None:
+    (problem,) = problems_of(facts)
+    assert problem.code is code
+    assert cannot([problem]) == lost
+    assert signs([problem]) == left
+    assert text in problem.sentence
+
+
+WELL_TOO: list[Facts] = [
+    WELL,
+    ethereum(read_age=SCAN_SECONDS),
+    ethereum(trouble="the last try failed, the one before did not"),
+    ethereum(ahead=900),
+    ethereum(cursor=0),
+    replace(WELL, chains=(replace(POCKET, read_age=40.0), ETHEREUM)),  # twice its poll
+    stream(live=False, answer_age=STREAM_SECONDS),
+    stream(resting=BEHIND_SECONDS),
+    signing(member=None),
+    Facts(),
+]
+
+
+@pytest.mark.parametrize("facts", WELL_TOO, ids=range(len(WELL_TOO)))
+def test_what_is_within_its_bounds_is_no_problem(facts: Facts) -> None:
+    assert problems_of(facts) == ()
+    assert signs(problems_of(facts)) == BOTH
+    assert cannot(problems_of(facts)) == []
+
+
+@given(st.lists(st.sampled_from(ILL), min_size=1, max_size=6))
+def test_several_at_once_are_all_told(ill: list[Any]) -> None:
+    """What is lost by any is lost by all together, in whatever order."""
+    problems = [problem for facts, *_ in ill for problem in problems_of(facts)]
+    assert set(cannot(problems)) == {one for _, _, lost, _, _ in ill for one in lost}
+    assert set(signs(problems)) == set(BOTH).intersection(*(left for _, _, _, left, _ in ill))
+
+
+def test_without_scanning_a_stream_or_a_disk_nothing_is_signed() -> None:
+    every = [problems_of(facts)[0] for facts, *_ in ILL]
+    assert {ability for problem in every for ability in problem.costs} == set(Ability), "the table has all of them"
+    for problem in every:
+        if problem.costs - SIGNING:
+            assert signs([problem]) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "phase"),
+    [
+        (WELL, Phase.RUNNING),
+        (ethereum(read_age=None), Phase.STARTING),
+        (stream(went_live=False), Phase.STARTING),
+        (ethereum(read_age=10_000.0), Phase.RUNNING),  # it was able once: it is not starting any more, but ill
+        (stream(live=False), Phase.RUNNING),
+    ],
+)
+def test_it_starts_until_it_was_able_once(facts: Facts, phase: Phase) -> None:
+    assert phase_of(facts) is phase
+
+
+# ---------------------------------------------------------------------- what others make of it
+
+
+def beat(age: float = 0.0, **changes: Any) -> Heartbeat:
+    fields: dict[str, Any] = {
+        "eth_address": "0x01",
+        "healthy": True,
+        "updated_at": NOW - timedelta(seconds=age),
+        "phase": "running",
+        "interval_ms": 30_000,
+        "signs": ["mint", "payout"],
+        **changes,
+    }
+    return Heartbeat.model_validate(fields)
+
+
+LATE = LATE_BEATS * 30.0 + LATE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("heard", "state", "healthy", "able"),
+    [
+        (None, State.NEVER, False, set()),
+        (beat(), State.UP, True, {"mint", "payout"}),
+        (beat(LATE), State.UP, True, {"mint", "payout"}),
+        (beat(LATE + 1), State.LATE, False, set()),
+        (beat(GONE_SECONDS + 1), State.GONE, False, set()),
+        # by its own interval, whatever that is
+        (beat(20, interval_ms=2000), State.LATE, False, set()),
+        (beat(1100, interval_ms=600_000), State.UP, True, {"mint", "payout"}),
+        (beat(1300, interval_ms=600_000), State.LATE, False, set()),
+        (beat(healthy=False, signs=["payout"], problems=["paused"]), State.UP, False, {"payout"}),
+        (beat(healthy=False, signs=[], phase="starting"), State.STARTING, False, set()),
+        (beat(LATE + 1, healthy=False, signs=[], phase="starting"), State.LATE, False, set()),
+        (beat(phase="stopped", healthy=False, signs=[]), State.STOPPED, False, set()),
+        (beat(10**7, phase="stopped", healthy=False, signs=[]), State.STOPPED, False, set()),
+        # somebody's clock is wrong: how old it is cannot be told
+        (beat(-LATE - 1), State.LATE, False, set()),
+        # of an earlier version
+        (beat(UNNAMED_SECONDS, phase="", interval_ms=0, signs=[]), State.UP, True, {"mint", "payout"}),
+        (beat(UNNAMED_SECONDS + 1, phase="", interval_ms=0, signs=[]), State.LATE, False, set()),
+        (beat(phase="", interval_ms=0, signs=[], healthy=False), State.UP, False, set()),
+        # what no version of this software says
+        (beat(phase="dancing"), State.UP, True, {"mint", "payout"}),
+    ],
+)
+def test_a_heartbeat_counts_by_its_own_words_and_its_age(
+    heard: Heartbeat | None, state: State, healthy: bool, able: set[str]
+) -> None:
+    standing = standing_of(heard, NOW)
+    assert (standing.state, standing.healthy, set(standing.signs)) == (state, healthy, able)
+    assert bool(standing.why) != standing.healthy
+
+
+@given(st.floats(-1e6, 1e6), st.booleans(), st.sampled_from(["", "starting", "running", "stopped"]), st.integers(0, 10**7))
+def test_nobody_signs_whose_heartbeat_is_old_or_who_stopped(age: float, healthy: bool, phase: str, interval: int) -> None:
+    heard = beat(age, healthy=healthy, phase=phase, interval_ms=interval)
+    standing = standing_of(heard, NOW)
+    if phase == "stopped" or abs(age) > patience_of(heard) + 0.001:
+        assert not standing.signs
+        assert not standing.healthy
+    if standing.healthy:
+        assert healthy
