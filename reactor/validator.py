@@ -4,7 +4,6 @@ import asyncio
 import gc
 import socket
 import uuid
-from collections import deque
 from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -38,14 +37,15 @@ from reactor.endpoints import EndpointWatch, SameEvents
 from reactor.engine.clock import SystemClock
 from reactor.engine.dispatcher import Dispatcher, Limits
 from reactor.engine.dispatcher import Handler as EngineHandler
-from reactor.engine.feed import Change, ChangeFeed
+from reactor.engine.feed import ChangeFeed
 from reactor.engine.heads import HeadSource
 from reactor.engine.keys import DONE, Cause, Key, Outcome, Waiting, WakeUp
 from reactor.engine.keys import Wake as EngineWake
 from reactor.engine.position import Token, token_seconds
 from reactor.engine.reactor import Reactor, SweepOptions
 from reactor.engine.supervisor import Supervisor
-from reactor.engine.tasks import wait_for_any, within
+from reactor.engine.tasks import wait_for_any
+from reactor.exchange import HeartbeatExchange
 from reactor.flows.decisions import Wait
 from reactor.flows.facts import Quorum
 from reactor.handlers.agreement import agreed
@@ -76,10 +76,9 @@ from reactor.settings import Settings
 from reactor.state.journal import Journal
 from reactor.state.ledger import Ledger
 from reactor.state.lock import ProcessLock
-from reactor.state.problems import SecondProcess, StateProblem
+from reactor.state.problems import StateProblem
 from reactor.state.rows import EventKind
 from reactor.state.runs import note_run
-from reactor.store.heartbeats import beat, heartbeats_at, read_heartbeats
 from reactor.store.insert import insert_missing
 from reactor.store.oplog import OplogWatch
 from reactor.store.reading import EVERY, open_ids, open_page
@@ -106,20 +105,8 @@ _BOOKS_SECONDS: Final = 5.0
 _LATE_SECONDS: Final = 1.0
 """A document at rest that is written to is read so much later: late signatures come in a burst, and what the chains show rings by
 itself and at once."""
-_HEARTBEAT_TIMEOUT: Final = 20.0
 # Who tells of failures, in words for people.
 _BOOKS: Final = "books"
-_HEARTBEAT: Final = "heartbeat"
-_HEARING: Final = "reading the others' heartbeats"
-_WATCH: Final = "comparing identities, oplog and indexes"
-_LISTEN_SECONDS: Final = 0.5
-"""Heartbeats that ring are read together, and a question of another process is answered, at most so often."""
-_LOOK_SECONDS: Final = 1.0
-"""Between two looks at the own health: what changes it is told to the others about so long after it was seen."""
-_AGAIN_SECONDS: Final = 5.0
-"""A heartbeat that could not be written is written again after so long, or with the next one where that comes before."""
-_LAST_WORD_SECONDS: Final = 3.0
-_MOST_RUNG: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +136,6 @@ class Validator:
         self._instance_id = uuid.uuid4().hex
         self._started_at = datetime.now(UTC)
         self._dead: frozenset[str] = frozenset()
-        self._heartbeats_rung = asyncio.Event()
-        self._rung_heartbeats: deque[ObjectId] = deque(maxlen=_MOST_RUNG)
-        self._health_changed = asyncio.Event()
-        self._told: object = None
         self._quorum: Quorum | None = None
         self.clock = SystemClock()
         self.outages = Outages(subject_of=subject_of)
@@ -266,6 +249,8 @@ class Validator:
         self._add_scanners()
         self.vitals = self._vitals(admissions)
         self._stack.push_async_callback(self.vitals.close)
+        self.exchange = HeartbeatExchange(store, self.hearts, members, self.outages, self.health, self._look_around)
+        self.reactor.feed.changes(store.names[Collection.HEARTBEAT]).subscribe(self.exchange.rang)
 
     def _content(self, kind: EventKind) -> SameContent | None:
         """Asked again before a signature where several endpoints must agree; with one, the block's hash says it all."""
@@ -297,7 +282,6 @@ class Validator:
         reactor = Reactor(feed, self.heads, self.dispatcher, self.clock, sweep=sweep, outages=self.outages)
         for role, handler in self.handlers.items():
             reactor.subscribe(names[role], _handling(handler), partial(self._open, role))
-        feed.changes(names[Collection.HEARTBEAT]).subscribe(self._heartbeat_rang)
         feed.notices.subscribe(lambda _: self.schema.alarm())
         return reactor
 
@@ -380,8 +364,8 @@ class Validator:
             # Before anything is looked at: where nobody else runs with this key, nothing has to wait to be signed.
             await self.vitals.probe()
             await self.exchange_heartbeats()
-            supervisor.add("heartbeat", self._beat)
-            supervisor.add("health", self._watch_health)
+            supervisor.add("heartbeat", self.exchange.run)
+            supervisor.add("health", self.exchange.watch)
             supervisor.add("probes", self._probe)
         logger.info(
             "validator {} of vault {} and token {}{}",
@@ -391,7 +375,8 @@ class Validator:
             ", observing" if self.observe else "",
         )
         await supervisor.run()
-        await self._say_stopped()
+        if not self.observe:
+            await self.exchange.say_stopped()
         logger.info("stopped")
 
     # ------------------------------------------------------------------ loops beside the reactor
@@ -434,71 +419,20 @@ class Validator:
             for document_id in page:
                 await self.dispatcher.submit(WakeUp(Key(name, document_id), Cause.SWEEP))
 
-    async def _beat(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            await self.exchange_heartbeats()
-            await self._between_heartbeats(stop)
-
     async def exchange_heartbeats(self) -> None:
         """Hear the others, and write the own heartbeat. Raises SecondProcess where an older one runs with the same key."""
-        try:
-            async with within(_HEARTBEAT_TIMEOUT):
-                # Heard first: another process on a host of the same name writes into the same place.
-                await self._listen()
-                self._health_changed.clear()
-                told = self.health().mark
-                await self._write_heartbeat()
-                self._told = told
-                await self._listen()
-                self.hearts.twins.said()
-        except Exception as error:  # noqa: BLE001 - Mongo or the key service may be away; the next beat comes
-            self._told = None
-            self.outages.failed(_HEARTBEAT, error)
-        else:
-            self.outages.worked(_HEARTBEAT)
-        self._end_if_younger()
-        try:
-            async with within(_HEARTBEAT_TIMEOUT):
-                await self.hearts.compare()
-                self.vitals.hear(self.hearts.others(), self.hearts.threshold, self.context.now().timestamp())
-                await self._look_at_oplog()
-                await self.schema.look()
-        except Exception as error:  # noqa: BLE001 - Mongo or a node may be away; what was found before stands
-            self.outages.failed(_WATCH, error)
-        else:
-            self.outages.worked(_WATCH)
-
-    async def _listen(self) -> None:
-        """The heartbeats that claim to be of a validator, and first of all those whose places are known."""
-        known = self.settings.ethereum.validator_addresses
-        places = [*self.hearts.places.values(), *self._rung_heartbeats]
-        self._rung_heartbeats.clear()
-        rows = await heartbeats_at(self.store, places)
-        self.hearts.listen([*rows, *await read_heartbeats(self.store, [*known, self.me.address])], known)
-
-    async def _write_heartbeat(self, *, stopped: bool = False) -> None:
-        await beat(self.store, {**await self.hearts.own(stopped=stopped), "created_at": self.context.now()})
-
-    async def _say_stopped(self) -> None:
-        """The last heartbeat of a process that ends as it was asked to: nobody has to wait until it counts as late."""
-        if self.observe:
-            return
-        try:
-            async with asyncio.timeout(_LAST_WORD_SECONDS):
-                await self._write_heartbeat(stopped=True)
-        except Exception as error:  # noqa: BLE001 - the process ends all the same
-            logger.warning("the others were not told that this validator stops: {!r}", error)
+        await self.exchange.once()
 
     def health(self) -> Health:
         """What this validator can do at this moment."""
         return self.hearts.health(self.vitals.facts())
 
-    async def _watch_health(self, stop: asyncio.Event) -> None:
-        """Whatever changes it, in this process or by an operator's command beside it, is told in a heartbeat at once."""
-        while not stop.is_set():
-            if self.health().mark != self._told:
-                self._health_changed.set()
-            await wait_for_any(stop, seconds=_LOOK_SECONDS)
+    async def _look_around(self) -> None:
+        """What is looked at with each heartbeat: the others' words, the oplog, the indexes."""
+        await self.hearts.compare()
+        self.vitals.hear(self.hearts.others(), self.hearts.threshold, self.context.now().timestamp())
+        await self._look_at_oplog()
+        await self.schema.look()
 
     async def _probe(self, stop: asyncio.Event) -> None:
         every = min(PROBE_SECONDS, self.settings.engine.heartbeat_interval_s)
@@ -506,52 +440,8 @@ class Validator:
             await self.vitals.probe()
             await wait_for_any(stop, seconds=every)
 
-    async def _between_heartbeats(self, stop: asyncio.Event) -> None:
-        """The pause; heartbeats that ring are heard in it. What ends it: the own health changed, or a new process with this key
-        was heard, which waits for the answer.
-        """
-        began = monotonic()
-        until = began + self.settings.engine.heartbeat_interval_s
-        soonest = began + (_AGAIN_SECONDS if self._told is None else _LOOK_SECONDS)
-        while not stop.is_set() and (left := until - monotonic()) > 0:
-            if not self._health_changed.is_set():
-                await wait_for_any(stop, self._heartbeats_rung, self._health_changed, seconds=left)
-            elif (early := soonest - monotonic()) > 0:
-                await wait_for_any(stop, self._heartbeats_rung, seconds=min(left, early))
-            else:
-                return
-            if not self._heartbeats_rung.is_set():
-                continue
-            await wait_for_any(stop, seconds=min(left, _LISTEN_SECONDS))
-            self._heartbeats_rung.clear()
-            await self._hear_rung()
-            if self.hearts.twins.asks:
-                return
-
-    async def _hear_rung(self) -> None:
-        rung = [*self._rung_heartbeats]
-        self._rung_heartbeats.clear()
-        try:
-            async with within(_HEARTBEAT_TIMEOUT):
-                rows = await heartbeats_at(self.store, rung)
-            self.hearts.listen(rows, self.settings.ethereum.validator_addresses)
-        except (PyMongoError, TimeoutError) as error:
-            self.outages.failed(_HEARING, error)  # they are read with the next beat
-        else:
-            self.outages.worked(_HEARING)
-        self._end_if_younger()
-
-    def _heartbeat_rang(self, change: Change) -> None:
-        self._rung_heartbeats.append(change.id)
-        self._heartbeats_rung.set()
-
     def _silenced(self) -> str:
         return self.hearts.twins.silenced()
-
-    def _end_if_younger(self) -> None:
-        if why := self.hearts.twins.stop:
-            logger.error("this process ends and signs nothing more: {}", why)
-            raise SecondProcess(why)
 
     def _instance(self, pocket_address: str) -> Instance:
         keys = self.bridge.pocket_keys
