@@ -110,16 +110,18 @@ class Changes:
             lines.append(self._request(role, raw, document, "objection", text, {"signer": last.signer, "code": last.code}))
         if before is None or now.waiting != before.waiting or (self._display and now.confirmations != before.confirmations):
             text = f"{status}  {self._why(document)}"
-            by = document.waiting.by if document.waiting else ""
-            if document.waiting is not None or self._display:
+            waiting = document.current_waiting
+            by = waiting.by if waiting else ""
+            if waiting is not None or self._display:
                 lines.append(self._request(role, raw, document, "waiting", text, {"by": by}))
         return lines
 
     def _why(self, document: AnyRequest) -> str:
         seen = f"{clean(document.confirmations, 20)} confirmations" if self._display else ""
-        if document.waiting is None:
+        waiting = document.current_waiting
+        if waiting is None:
             return seen
-        return ", ".join(filter(None, [f"waits: {waiting_sentence(document.waiting.reason, document.waiting.params)}", seen]))
+        return ", ".join(filter(None, [f"waits: {waiting_sentence(waiting.reason, waiting.params)}", seen]))
 
     def _count(self, document: AnyRequest) -> str:
         needed = self.threshold if isinstance(document, Mint) else self._keys
@@ -134,7 +136,7 @@ class Changes:
             "amount": document.amount,
             "signatures": len(document.signers),
             "needed": self.threshold if isinstance(document, Mint) else self._keys,
-            "waiting": document.waiting.reason if document.waiting else "",
+            "waiting": waiting.reason if (waiting := document.current_waiting) else "",
             **extra,
         }
         return self._line(role, raw.get("_id"), kind, text, fields, document.transaction_hash)
@@ -229,7 +231,7 @@ def _known(document: AnyRequest) -> _Known:
         (history[-1].status, history[-1].at) if history else None,
         tuple(document.signers),
         len(document.objections),
-        document.waiting.reason if document.waiting else "",
+        waiting.reason if (waiting := document.current_waiting) else "",
         document.confirmations,
     )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
@@ -17,27 +16,33 @@ from pydantic import BaseModel
 from reactor.chains.ethereum.eip712 import Domain, mint_digest, recover_signer
 from reactor.chains.pocket import MemoError, ReturnTx, parse_memo, return_entropy, verify_share
 from reactor.cli.changes import objection_sentence, waiting_sentence
+from reactor.cli.common import ago
 from reactor.cli.people import People, Person
+from reactor.cli.reasons import Look, Reason, reasons
 from reactor.documents.bridge import Bridge
-from reactor.documents.build import burn_chain_fields, deposit_chain_fields
+from reactor.documents.build import burn_chain_fields, burn_document, deposit_chain_fields, deposit_document
 from reactor.documents.classification import NotPayable, RefundCause, ToMint, ToPay, classify_burn, classify_deposit
 from reactor.documents.events import Burn, Deposit
 from reactor.documents.keys import burn_key, deposit_key
-from reactor.documents.models import AnyRequest, InvalidMint, Mint, read_request
+from reactor.documents.models import NO_TIME, AnyRequest, InvalidMint, Mint, read_request
 from reactor.documents.models import Burn as BurnModel
 from reactor.documents.objections import objection_digest
 from reactor.documents.reasons import OBJECTION_SENTENCES
-from reactor.documents.statuses import Collection
+from reactor.documents.statuses import TERMINAL, Collection, Status
 from reactor.state.holds import SIGNING, Direction, direction_scope, event_scope, recipient_scope
 
 if TYPE_CHECKING:
+    from reactor.chains.ethereum.types import ContractFacts
     from reactor.state.journal import Journal
-    from reactor.state.ledger import Ledger
+    from reactor.state.ledger import Ledger, Seen
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the command found out before: about the bridge, the people, the own disk. `threshold` 0: not known."""
+    """What the command found out before: about the bridge, the people, the own disk, the contracts. `threshold` 0: not known.
+
+    `database`: why the shared database could not be asked; empty if it was.
+    """
 
     bridge: Bridge
     people: People
@@ -45,6 +50,8 @@ class Known:
     ledger: Ledger | None
     threshold: int
     members: Sequence[str]
+    contract: ContractFacts | None = None
+    database: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +65,36 @@ class Entry:
 
 @dataclass(slots=True)
 class Dossier:
-    """All about one document."""
+    """All about one request. `read`: its document was read; else `document` is what a fresh one would be."""
 
     collection: Collection
     id: str
     document: AnyRequest
     key: str
     needed: int
+    read: bool = True
     entries: list[Entry] = field(default_factory=list)
     missing: list[dict[str, str]] = field(default_factory=list)
-    waiting: str = ""
+    reasons: list[Reason] = field(default_factory=list)
     objections: list[dict[str, str]] = field(default_factory=list)
     ledger: dict[str, Any] | None = None
     here: dict[str, Any] | None = None
     others: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def open(self) -> bool:
+        """Whether anything is left to be done by anyone."""
+        return self.document.status not in TERMINAL
+
+    @property
+    def signable(self) -> bool:
+        """Whether it waits for signatures: of a document that is not final yet nobody's is missing."""
+        return self.document.status in {Status.CONFIRMED, Status.SIGNED} and not self.enough
+
+    @property
+    def enough(self) -> bool:
+        """Whether as many have signed as must."""
+        return bool(self.needed) and sum(one.verifies is True for one in self.entries) >= self.needed
 
 
 def compile_dossier(known: Known, collection: Collection, raw: Mapping[str, Any]) -> Dossier:
@@ -82,13 +105,57 @@ def compile_dossier(known: Known, collection: Collection, raw: Mapping[str, Any]
     dossier = Dossier(collection, str(raw.get("_id")), document, key, _needed(known, document))
     dossier.entries = _entries(known, document, event)
     dossier.missing = _missing(known, document, dossier)
-    if document.waiting is not None:
-        dossier.waiting = waiting_sentence(document.waiting.reason, document.waiting.params)
+    dossier.reasons = _reasons(known, dossier, event)
     dossier.objections = _objections(known, collection, key, document)
     dossier.ledger = _ledger(known, collection, document, event)
     dossier.here = _here(known, key, document)
-    dossier.others = _others(known, key, dossier.id)
+    dossier.others = _others(known, dossier)
     return dossier
+
+
+def compile_local(known: Known, seen: Seen[Deposit] | Seen[Burn]) -> Dossier:
+    """What the own ledger, journal and node say of one event, without its document."""
+    event = seen.event
+    if isinstance(event, Burn):
+        collection, raw = Collection.BURN, burn_document(known.bridge, event, NO_TIME)
+    else:
+        collection, raw = deposit_document(known.bridge, event, NO_TIME)
+    if collection is Collection.MINT and (nonce := _own_nonce(known, event)):
+        raw = {**raw, "nonce": nonce}
+    document = read_request(collection, raw)
+    dossier = Dossier(collection, str(raw["_id"]), document, seen.key, _needed(known, document), read=False)
+    dossier.reasons = _reasons(known, dossier, (event, seen.final))
+    dossier.ledger = _ledger(known, collection, document, (event, seen.final))
+    dossier.here = _here(known, seen.key, document)
+    return dossier
+
+
+def _own_nonce(known: Known, event: Deposit | Burn) -> str:
+    """A function of the chains, where the own ledger knows all of them."""
+    outcome = classify_deposit(known.bridge, event) if isinstance(event, Deposit) else None
+    if known.ledger is None or not isinstance(event, Deposit) or not isinstance(outcome, ToMint):
+        return ""
+    base, rank = known.ledger.base_nonce(outcome.recipient), known.ledger.mint_rank(event)
+    return "" if base is None or rank is None else str(base + rank)
+
+
+def _reasons(known: Known, dossier: Dossier, event: tuple[Deposit | Burn, bool] | None) -> list[Reason]:
+    holders = {key: one.address for key, one in known.people.by_pocket_key().items()}
+    good = [one.signer for one in dossier.entries if one.verifies is not False]
+    outcome = classify_deposit(known.bridge, event[0]) if event is not None and isinstance(event[0], Deposit) else None
+    return reasons(
+        Look(
+            document=dossier.document,
+            read=dossier.read,
+            event=event,
+            outcome=outcome,
+            ledger=known.ledger,
+            contract=known.contract,
+            signed=len(set(good)),
+            needed=dossier.needed,
+            signers=frozenset(holders.get(one, one) for one in good),
+        )
+    )
 
 
 def _key(bridge: Bridge, document: AnyRequest) -> str:
@@ -194,8 +261,7 @@ def _missing(known: Known, document: AnyRequest, dossier: Dossier) -> list[dict[
 def _absentee(signer: str, person: Person | None, dossier: Dossier) -> dict[str, str]:
     if person is None or person.beat is None:
         return {"signer": signer, "name": "", "state": "never", "why": "no verified heartbeat"}
-    why = next((sentence for one, sentence in _listed(person, dossier.key, dossier.id)), "")
-    return {"signer": signer, "name": person.name, "state": person.state, "why": why}
+    return {"signer": signer, "name": person.name, "state": person.state, "why": _listed(person, dossier)}
 
 
 # ---------------------------------------------------------------------- objections, ledger, journal, others
@@ -299,28 +365,31 @@ def _here(known: Known, key: str, document: AnyRequest) -> dict[str, Any] | None
     return {"instance": journal.instance, "signed": signed, "holds": holds, "released_attempt": journal.releases(key)}
 
 
-def _others(known: Known, key: str, document_id: str) -> list[dict[str, str]]:
-    """Each validator's own word on this document."""
-    rows = []
-    for person in known.people.persons:
-        if person.beat is None:
-            rows.append({"address": person.address, "name": "", "state": person.state, "says": "no verified heartbeat"})
-            continue
-        listed = [sentence for _, sentence in _listed(person, key, document_id)]
-        more = person.beat.open_count > len(person.beat.open)
-        silent = "not among its oldest open documents" if more else "nothing left to do"
-        rows.append(
-            {"address": person.address, "name": person.name, "state": person.state, "says": listed[0] if listed else silent}
-        )
-    return rows
+def _others(known: Known, dossier: Dossier) -> list[dict[str, str]]:
+    """Each validator's own word on this document, and what it owes it."""
+    absent = {one["signer"] for one in dossier.missing}
+    return [
+        {"address": one.address, "name": one.name, "state": one.state, "says": _says(one, dossier, absent)}
+        for one in known.people.persons
+    ]
 
 
-def _listed(person: Person, key: str, document_id: str) -> list[tuple[datetime, str]]:
+def _says(person: Person, dossier: Dossier, absent: set[str]) -> str:
     beat = person.beat
     if beat is None:
-        return []
-    return [
-        (one.since, f"{one.status or 'open'}: {waiting_sentence(one.reason, one.params)}")
-        for one in beat.open
-        if one.key in {key, document_id}
-    ]
+        return "no verified heartbeat"
+    key = person.address if isinstance(dossier.document, Mint) else beat.pokt_public_key
+    more = "not among its oldest open documents" if beat.open_count > len(beat.open) else ""
+    owes = "its signature is missing" if key in absent and dossier.signable else ""
+    heard = "" if person.state == "up" else f"last heard {ago(beat.updated_at)} ago"
+    return "; ".join(filter(None, [_listed(person, dossier) or more, owes, heard])) or "nothing left to do"
+
+
+def _listed(person: Person, dossier: Dossier) -> str:
+    """What its heartbeat names as the reason, if that is of the status in which the document stands now."""
+    rows = person.beat.open if person.beat is not None else []
+    for one in rows:
+        if one.key in {dossier.key, dossier.id}:
+            sentence = f"{one.status or 'open'}: {waiting_sentence(one.reason, one.params)}"
+            return sentence if one.status in {"", dossier.document.status} else ""
+    return ""

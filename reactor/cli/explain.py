@@ -6,19 +6,20 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
 from reactor.cli.common import ConfigOption, JsonOption, Problem, ago, clean, moment, print_json, read_settings, say, warn
-from reactor.cli.local import open_journal, read_ledger
+from reactor.cli.local import open_journal, read_ledger, requests_in
 
 if TYPE_CHECKING:
+    from reactor.chains.ethereum.types import ContractFacts
     from reactor.cli.dossier import Dossier, Known
-    from reactor.cli.people import People
     from reactor.documents.statuses import Collection
     from reactor.settings import Settings
     from reactor.state.journal import Journal
@@ -41,13 +42,15 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(what: WhatArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Explain one request: facts, history, who signed and who is missing, why it waits, what this validator did."""
+    """Explain one request: facts, history, who signed and who is missing, why it waits, what this validator did.
+
+    While the shared database is away it tells what this machine's own ledger, journal and node say.
+    """
     settings = read_settings(config)
     text = _wanted(what)
     with ExitStack() as stack:
         journal, ledger = _own(settings, stack)
-        found, people, threshold, members = asyncio.run(_ask(settings, text))
-        known = _known(settings, people, journal, ledger, threshold, members)
+        found, known = asyncio.run(_ask(settings, text, journal, ledger))
         _tell(known, found, text, as_json=as_json)
 
 
@@ -73,70 +76,82 @@ def _own(settings: Settings, stack: ExitStack) -> tuple[Journal | None, Ledger |
     try:
         journal = open_journal(settings)
         stack.callback(journal.close)
+    except JournalMissing:
+        journal = None  # not a validator's machine, or one that has lost it
+    except StateProblem as error:
+        warn(str(error))
+    try:
         ledger = read_ledger(settings)
         if ledger is not None:
             stack.callback(ledger.close)
-    except JournalMissing:
-        pass  # not a validator's machine
     except StateProblem as error:
         warn(str(error))
     return journal, ledger
 
 
-async def _ask(settings: Settings, text: str) -> tuple[Found, People, int, tuple[str, ...]]:
+async def _ask(settings: Settings, text: str, journal: Journal | None, ledger: Ledger | None) -> tuple[Found, Known]:
+    from reactor.cli.dossier import Known
     from reactor.cli.people import people
+    from reactor.parts import bridge_of
+
+    configured = settings.ethereum.validator_addresses
+    async with asyncio.TaskGroup() as group:
+        asked, facts = group.create_task(_database(settings, text)), group.create_task(_contract(settings))
+    found, rows, others, problem = asked.result()
+    everyone = people(rows, configured, datetime.now(UTC), others)
+    contract = facts.result()
+    threshold, members = (0, configured) if contract is None else (contract.threshold, contract.validators)
+    return found, Known(bridge_of(settings), everyone, journal, ledger, threshold, members, contract, problem)
+
+
+async def _database(settings: Settings, text: str) -> tuple[Found, list[Mapping[str, Any]], int, str]:
+    """Documents, heartbeats and how many more of those; why it could not be asked, empty if it was."""
+    from pymongo.errors import PyMongoError
+
     from reactor.handlers.heartbeat import verified_heartbeats
     from reactor.parts import open_store
     from reactor.store import tail
+    from reactor.store.problem import StoreProblem
 
-    async with await open_store(settings) as store, asyncio.TaskGroup() as group:
-        found, quorum = group.create_task(tail.find(store, text)), group.create_task(_quorum(settings))
-        hearts = group.create_task(verified_heartbeats(store, settings.ethereum.validator_addresses))
-    rows, others = hearts.result()
-    everyone = people(rows, settings.ethereum.validator_addresses, datetime.now(UTC), others)
-    return found.result(), everyone, *quorum.result()
+    try:
+        async with await open_store(settings) as store:
+            found = await tail.find(store, text)
+            rows, others = await verified_heartbeats(store, settings.ethereum.validator_addresses)
+    except (StoreProblem, PyMongoError, TimeoutError, OSError) as error:
+        problem = clean(f"{type(error).__name__}: {error}", 300)
+        warn(f"the shared database could not be asked ({problem}): this machine's own state and node alone are told")
+        return [], [], 0, problem
+    return found, rows, others, ""
 
 
-async def _quorum(settings: Settings) -> tuple[int, tuple[str, ...]]:
-    """Threshold and members by the contract's word; 0 and the configured ones where the node does not answer."""
+async def _contract(settings: Settings) -> ContractFacts | None:
+    """Threshold, members and what is minted at present by the contract's word; None where the node does not answer."""
     from reactor.chains.errors import ChainError
     from reactor.parts import ethereum_chain
 
-    configured = settings.ethereum.validator_addresses
     try:
         async with asyncio.timeout(_CHAIN_SECONDS), ethereum_chain(settings) as chain:
-            facts = await chain.facts(configured)
+            return await chain.facts(settings.ethereum.validator_addresses)
     except (ChainError, TimeoutError) as error:
         warn(f"Ethereum does not answer ({clean(str(error)) or 'time-out'}): threshold and members are not known")
-        return 0, configured
-    return facts.threshold, facts.validators
-
-
-def _known(
-    settings: Settings,
-    people: People,
-    journal: Journal | None,
-    ledger: Ledger | None,
-    threshold: int,
-    members: tuple[str, ...],
-) -> Known:
-    from reactor.cli.dossier import Known
-    from reactor.parts import bridge_of
-
-    return Known(bridge_of(settings), people, journal, ledger, threshold, members)
+        return None
 
 
 def _tell(known: Known, found: Found, text: str, *, as_json: bool) -> None:
-    from reactor.cli.dossier import compile_dossier
+    from reactor.cli.dossier import compile_dossier, compile_local
     from reactor.documents.statuses import REQUESTS
 
     dossiers = [compile_dossier(known, role, raw) for role, raw in found if role in REQUESTS]
     events = [(role, raw) for role, raw in found if role not in REQUESTS]
     if not found:
-        _tell_unknown(known, text)
+        seen = requests_in(known.ledger, text) if known.ledger is not None else []
+        if not (known.database and seen):
+            _tell_unknown(known, [one.key for one in seen], text)
+        dossiers = [compile_local(known, one) for one in seen]
     if as_json:
-        seen = [{"collection": role.value, **raw} for role, raw in events]
-        print_json({"requests": [_plain(one) for one in dossiers], "seen": seen})
+        shown = [{"collection": role.value, **raw} for role, raw in events]
+        asked = {"asked": not known.database, "problem": known.database}
+        print_json({"database": asked, "requests": [_plain(one) for one in dossiers], "seen": shown})
         return
     for dossier in dossiers:
         _print(dossier)
@@ -144,17 +159,18 @@ def _tell(known: Known, found: Found, text: str, *, as_json: bool) -> None:
         _print_event(role, raw)
 
 
-def _tell_unknown(known: Known, text: str) -> None:
+def _tell_unknown(known: Known, keys: list[str], text: str) -> NoReturn:
     """No document: perhaps the own ledger knows the event."""
-    ledger, keys = known.ledger, list[str]()
-    if ledger is not None and not _ID.fullmatch(text):
-        bare = text.removeprefix("0x")
-        deposit = ledger.deposit(bare)
-        keys = ([deposit.key] if deposit else []) + [one.key for one in ledger.burns_of_tx(f"0x{bare}")]
     if keys:
         raise Problem(
             f"no document, but this validator's own ledger knows {', '.join(keys)}",
             "a running validator inserts it again on its next sweep",
+        )
+    if known.database:
+        where = "there is no ledger on this machine" if known.ledger is None else "this validator's own ledger does not know it"
+        raise Problem(
+            f"nothing can be told of {text}: {where}, and the shared database could not be asked ({known.database})",
+            "bring the shared database back, or give the command on a validator's own machine",
         )
     raise Problem(
         f"nothing is known of {text}",
@@ -168,12 +184,13 @@ def _plain(one: Dossier) -> dict[str, Any]:
         "collection": one.collection.value,
         "id": one.id,
         "key": one.key,
-        "status": document.status,
-        "document": document.model_dump(mode="json", exclude={"id"}),
+        "status": document.status if one.read else None,
+        "document": document.model_dump(mode="json", exclude={"id"}) if one.read else None,
         "malformed": list(document.malformed),
         "signatures": {"have": len(one.entries), "needed": one.needed, "entries": [asdict(entry) for entry in one.entries]},
         "missing": one.missing,
-        "waiting": one.waiting,
+        "waiting": "; ".join(reason.sentence for reason in one.reasons),
+        "reasons": [asdict(reason) for reason in one.reasons],
         "objections": one.objections,
         "ledger": one.ledger,
         "here": one.here,
@@ -196,24 +213,33 @@ def _print(one: Dossier) -> None:
     recipient = clean(getattr(document, "recipient_address", "")) or f"{clean(document.sender_address)} (back)"
     _row("request", f"{pokt(document.amount)} POKT from {clean(document.sender_address) or '?'} to {recipient}")
     _row("event", one.key)
-    since = f", changed {ago(document.updated_at)} ago" if document.updated_at.year > 1970 else ""
-    _row("status", f"{clean(document.status) or '?'}{since}, made {ago(document.created_at)} ago")
+    if one.read:
+        since = f", changed {ago(document.updated_at)} ago" if document.updated_at.year > 1970 else ""
+        _row("status", f"{clean(document.status) or '?'}{since}, made {ago(document.created_at)} ago")
+    else:
+        _row("status", "not known: the shared database could not be asked")
     if document.malformed:
         _row("malformed", ", ".join(clean(name) for name in document.malformed))
-    if one.waiting:
-        by = f" (says {clean(document.waiting.by)}, {ago(document.waiting.at)} ago)" if document.waiting else ""
-        _row("waits", one.waiting + by)
+    for reason in one.reasons:
+        by = f" (says {clean(reason.by)}, {ago(reason.at)} ago)" if reason.at is not None else ""
+        _row("waits", reason.sentence + by)
+    if one.read:
+        _print_document(one)
+    _print_ledger(one.ledger)
+    _print_here(one.here)
+    if one.read:
+        _print_history(one)
+    for other in one.others:
+        _row("validator", f"{clean(other['address'])} {clean(other['name'])} ({other['state']}): {other['says']}")
+
+
+def _print_document(one: Dossier) -> None:
     _print_signatures(one)
     for objection in one.objections:
         _row("objection", f"{clean(objection['signer'])}: {clean(objection['sentence'])} ({objection['verdict']})")
     for name in ("mint_tx_hash", "return_tx_hash"):
-        if text := getattr(document, name, ""):
+        if text := getattr(one.document, name, ""):
             _row("completed", f"{name} {clean(text)}")
-    _print_ledger(one.ledger)
-    _print_here(one.here)
-    _print_history(one)
-    for other in one.others:
-        _row("validator", f"{clean(other['address'])} {clean(other['name'])} ({other['state']}): {other['says']}")
 
 
 def _print_signatures(one: Dossier) -> None:
@@ -223,7 +249,7 @@ def _print_signatures(one: Dossier) -> None:
     words = {True: "verifies", False: "DOES NOT VERIFY", None: "could not be judged"}
     for entry in one.entries:
         _row("", f"{clean(entry.signer)} {clean(entry.name)} {words[entry.verifies]}")
-    enough = (bool(one.needed) and good >= one.needed) or one.document.status in {"success", "failed"}
+    enough = one.enough or not one.open
     for missing in one.missing:
         why = f": {clean(missing['why'])}" if missing["why"] else ""
         mark = "not needed" if enough else "MISSING"

@@ -4,15 +4,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from reactor.cli.common import Problem
 
 if TYPE_CHECKING:
+    from reactor.documents.events import Burn, Deposit
     from reactor.settings import Settings
     from reactor.state.journal import Journal
-    from reactor.state.ledger import Ledger
+    from reactor.state.ledger import Ledger, Seen
+
+_ID: Final = re.compile(r"[0-9a-f]{24}")
 
 
 def open_journal(settings: Settings) -> Journal:
@@ -47,6 +51,34 @@ def read_ledger(settings: Settings) -> Ledger | None:
         database.close()
         raise
     return Ledger(database, bridge)
+
+
+def requests_in(ledger: Ledger, text: str) -> list[Seen[Deposit] | Seen[Burn]]:
+    """The deposits and burns that a canonical hash or `_id` names, by their own transaction or by the one that completes them."""
+    from bson import ObjectId
+
+    from reactor.documents.events import Burn, Deposit
+
+    if _ID.fullmatch(text):
+        seen = ledger.by_document(ObjectId(text))
+        return [seen] if seen is not None and isinstance(seen.event, Deposit | Burn) else []  # type: ignore[list-item]
+    bare = text.removeprefix("0x")
+    sources = _of_transaction(ledger, bare)
+    if sources:
+        return sources
+    if (paid := ledger.returned(bare)) is not None:
+        return _of_transaction(ledger, paid.event.memo.removeprefix("0x"))
+    found: list[Seen[Deposit] | Seen[Burn]] = []
+    for one in ledger.minted_in(f"0x{bare}"):
+        base = ledger.base_nonce(one.event.recipient)
+        source = None if base is None else ledger.mint_by_rank(one.event.recipient, one.event.nonce - base)
+        found += [] if source is None else [source]
+    return found
+
+
+def _of_transaction(ledger: Ledger, bare: str) -> list[Seen[Deposit] | Seen[Burn]]:
+    deposit = ledger.deposit(bare)
+    return [*([deposit] if deposit is not None else []), *ledger.burns_of_tx(f"0x{bare}")]
 
 
 def _require_scope(noted: str, scopes: tuple[str, str], path: Path) -> None:

@@ -113,7 +113,8 @@ def _print_oldest(found: Snapshot) -> None:
         return
     table = Table("oldest", "collection", "age", "signatures", "waits for", "transaction")
     for row in rows:
-        waits = clean(row.waiting, 40) or "-"
+        taken = (row.collection.value, row.status) == ("mint", "signed")
+        waits = clean(row.waiting, 40) or ("user" if taken else "-")
         age = ago(row.created_at, found.at)
         table.add_row(clean(row.status, 20), row.collection.value, age, str(row.signers), waits, clean(row.transaction_hash, 66))
     console().print(table)

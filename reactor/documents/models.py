@@ -5,13 +5,13 @@ Reading never fails: the database is not trusted, so a field of a wrong type or 
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Self
 
 from bson import ObjectId
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from reactor.documents.statuses import Collection
+from reactor.documents.statuses import TERMINAL, Collection
 
 HISTORY_LIMIT: Final = 64
 """How many history entries a document keeps: the last ones."""
@@ -22,6 +22,8 @@ MOST_ENTRIES: Final = 256
 """More signers, objections or history entries than this are malformed: no vault or contract has as many members."""
 
 NO_TIME: Final = datetime.fromtimestamp(0, UTC)
+CLOCKS_DIFFER: Final = timedelta(seconds=5)
+"""So much may lie between two validators' clocks where their entries are compared for display."""
 
 
 def _decimal(value: str) -> str:
@@ -106,6 +108,14 @@ class Request(_Model):
         if len(self.signers) != len(self.signatures):
             return ()
         return tuple(zip(self.signers, self.signatures, strict=True))
+
+    @property
+    def current_waiting(self) -> Waiting | None:
+        """What it waits for, unless that was written in an earlier status: by hand, or by a version that left it standing."""
+        if self.waiting is None or self.status in TERMINAL:
+            return None
+        moved = self.history[-1].at if self.history else NO_TIME
+        return self.waiting if self.waiting.at + CLOCKS_DIFFER >= moved else None
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> Self:

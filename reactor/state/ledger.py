@@ -196,6 +196,10 @@ class Ledger(Wishes, SecondReadings):
             Minted, "kind = 'minted' AND address = ? AND number = ? ORDER BY +final DESC, +height, key", recipient, str(nonce)
         )
 
+    def minted_in(self, tx_hash: str) -> list[Seen[Minted]]:
+        """All `Minted` events of this transaction, final ones first."""
+        return self._events(Minted, "tx_hash = ? AND kind = 'minted' ORDER BY +final DESC, +position, key", tx_hash)
+
     def minted_of(self, recipient: str) -> list[Seen[Minted]]:
         """All `Minted` events to this recipient, final ones first, in the chain's order."""
         return self._events(Minted, "kind = 'minted' AND address = ? ORDER BY final DESC, height, position", recipient)

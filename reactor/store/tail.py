@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from bson import ObjectId
 
+from reactor.documents.models import CLOCKS_DIFFER
 from reactor.documents.statuses import REQUESTS, Collection, Status
 from reactor.store.connection import Document, Store
 from reactor.store.indexes import OPEN_STATUSES
@@ -29,7 +30,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One document, briefly. A field that is absent or of a wrong type is empty."""
+    """One document, briefly. A field that is absent or of a wrong type is empty.
+
+    `waiting`: the code of what it waits for, empty where that was written in an earlier status.
+    """
 
     collection: Collection
     id: Any
@@ -116,6 +120,8 @@ _BRIEF: Final[Document] = {
     "status": _text("status"),
     "transaction_hash": _text("transaction_hash"),
     "waiting": _text("waiting.reason"),
+    "waiting_at": _date("waiting.at"),
+    "moved_at": {"$max": "$history.at"},
     "created_at": _date("created_at"),
     "updated_at": _date("updated_at"),
     "signers": {"$size": {"$cond": [{"$isArray": ["$signers"]}, "$signers", []]}},
@@ -123,5 +129,10 @@ _BRIEF: Final[Document] = {
 
 
 def _row(role: Collection, row: Mapping[str, Any]) -> Row:
-    created, updated = (row[name] if isinstance(row[name], datetime) else None for name in ("created_at", "updated_at"))
-    return Row(role, row["_id"], row["status"], row["transaction_hash"], created, updated, row["signers"], row["waiting"])
+    created, updated, said, moved = (
+        one if isinstance(one := row.get(name), datetime) else None
+        for name in ("created_at", "updated_at", "waiting_at", "moved_at")
+    )
+    stale = moved is not None and (said is None or said + CLOCKS_DIFFER < moved)
+    waiting = "" if stale else row["waiting"]
+    return Row(role, row["_id"], row["status"], row["transaction_hash"], created, updated, row["signers"], waiting)

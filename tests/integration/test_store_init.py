@@ -1,7 +1,7 @@
 """init-db, what it refuses, what the existing frontend then finds, heartbeats, and operators' questions."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import bson
@@ -295,6 +295,18 @@ async def test_operators_see_counts_and_the_oldest(store: Store) -> None:
     assert [(row.collection, row.created_at and row.created_at.day) for row in rows] == [(BURN, 5), (MINT, 8), (MINT, 9)]
     assert (rows[1].waiting, rows[1].signers, rows[1].transaction_hash) == ("user", 0, tx(1))
     assert len(await tail.oldest(store, Status.PENDING, limit=1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("moved", "shown"), [(NOW - timedelta(seconds=60), "not_final"), (NOW + timedelta(seconds=60), ""), ("never", "not_final")]
+)
+async def test_what_was_written_in_an_earlier_status_is_not_told_as_what_it_waits_for(
+    store: Store, moved: Any, shown: str
+) -> None:
+    entry = {"status": "signed", "at": moved, "by": "", "reason": ""}
+    waiting = {"reason": "not_final", "params": {}, "by": "", "at": NOW}
+    await put(store, MINT, mint(1, status="signed", waiting=waiting, history=[entry]))
+    assert [row.waiting for row in await tail.oldest(store, Status.SIGNED)] == [shown]
 
 
 async def test_garbage_does_not_stop_the_operators_reads(store: Store) -> None:

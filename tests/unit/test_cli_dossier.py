@@ -216,13 +216,48 @@ def test_the_missing_say_what_they_wait_for(settings):
     key = burn_key(bridge_of(settings), burn().tx_hash, 0)
     row = {"collection": "burn", "status": "confirmed", "reason": "held", "params": {}, "since": NOW}
     beats = [heartbeat(0, open=[{**row, "key": key}], open_count=1), heartbeat(1, age=3600)]
-    dossier = compile_dossier(known(settings, heartbeats=beats), Collection.BURN, payout(settings))
+    dossier = compile_dossier(known(settings, heartbeats=beats), Collection.BURN, payout(settings, status="confirmed"))
     assert [(one["state"], one["why"]) for one in dossier.missing] == [
         ("up", "confirmed: it is held until an operator releases it"),
         ("gone", ""),
         ("never", "no verified heartbeat"),
     ]
-    assert {one["says"] for one in dossier.others} >= {"nothing left to do", "no verified heartbeat"}
+    says = {one["state"]: one["says"] for one in dossier.others}
+    assert says["up"] == "confirmed: it is held until an operator releases it; its signature is missing"
+    assert says["gone"].startswith("its signature is missing; last heard ")
+    assert says["never"] == "no verified heartbeat"
+
+
+@pytest.mark.parametrize(
+    ("status", "signed", "missing"),
+    [
+        ("pending", [], 0),
+        ("confirmed", [], 3),
+        ("confirmed", [0], 2),
+        ("signed", [0, 1], 0),
+        ("signed", [0], 2),
+        ("success", [], 0),
+    ],
+)
+@pytest.mark.parametrize("age", [0, 3600])
+def test_a_validator_whose_signature_is_missing_has_something_left_to_do(settings, status, signed, missing, age):
+    beats = [heartbeat(number, age=age) for number in range(3)]
+    document = mint(settings, status=status, **signed_mint(settings, *signed))
+    says = [one["says"] for one in compile_dossier(known(settings, heartbeats=beats), Collection.MINT, document).others]
+    assert sum("its signature is missing" in one for one in says) == missing
+    assert says.count("nothing left to do") == (0 if age else 3 - missing)
+
+
+def test_what_a_heartbeat_said_of_an_earlier_status_is_not_told_as_if_it_were_so_now(settings):
+    key = deposit_key(bridge_of(settings), deposit().tx_hash)
+    row = {"collection": "mint", "key": key, "status": "pending", "reason": "not_final", "params": {}, "since": NOW}
+    beats = [heartbeat(0, open=[row], open_count=1)]
+    told = {
+        status: compile_dossier(known(settings, heartbeats=beats), Collection.MINT, mint(settings, status=status)).others
+        for status in ("pending", "confirmed")
+    }
+    assert any("is not final yet" in one["says"] for one in told["pending"])
+    assert not any("is not final yet" in one["says"] for one in told["confirmed"])
 
 
 def test_a_validator_with_more_open_than_it_lists_is_not_said_to_be_done(settings):
