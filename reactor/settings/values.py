@@ -8,6 +8,7 @@ from eth_hash.auto import keccak
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
+from reactor.mongo_uri import MongoUriProblem, check_options
 from reactor.urls import UrlProblem, endpoint_key, http_url
 
 _ETHEREUM_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
@@ -104,9 +105,12 @@ def _rpc_url(value: str) -> str:
 
 
 def _mongo_uri(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
-        raise refuse("is not a MongoDB URI", "Give mongodb://… or mongodb+srv://… with the replica set")
-    return value
+    text = value.get_secret_value().strip()
+    try:
+        check_options(text)
+    except MongoUriProblem as error:
+        raise refuse(error.problem, error.remedy) from None
+    return SecretStr(text)
 
 
 def _key_uri(value: object) -> str:

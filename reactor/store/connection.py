@@ -12,9 +12,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import (
-    ConfigurationError,
     ConnectionFailure,
-    InvalidURI,
     OperationFailure,
     PyMongoError,
     ServerSelectionTimeoutError,
@@ -23,6 +21,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from pymongo.read_concern import ReadConcern
 
 from reactor.documents.statuses import Collection
+from reactor.mongo_uri import MongoUri, MongoUriProblem, parse_mongo_uri
 from reactor.outages import Outages
 from reactor.store.problem import StoreProblem
 
@@ -44,6 +43,7 @@ _READING: Final[Mapping[str, Any]] = {
     # The database is not trusted: one date out of range or one broken string must not end the read of a whole batch.
     "datetime_conversion": "DATETIME_AUTO",
     "unicode_decode_error_handler": "replace",
+    "uuidRepresentation": "unspecified",
 }
 
 
@@ -78,9 +78,9 @@ class Store:
         self.operations: Counter[str] = Counter()
         self.timeout_ms = timeout_ms
         self.outages = Outages()
-        self._uri = uri
         if len(self.roles) != len(self.names):
             raise StoreProblem("MONGODB_COLLECTIONS", "two collections have the same name", "give each its own")
+        self._uri = _parsed(uri).text
         self.client: AsyncMongoClient[Document] = self._client(
             {
                 "w": "majority",
@@ -139,6 +139,7 @@ class Store:
 
     async def check(self) -> None:
         """Raise `StoreProblem` unless the server is a replica set with a primary that reaches a majority."""
+        await self.stream_client().close()  # what would keep it from being made must show now, not when the first stream opens
         try:
             hello = await self.client.admin.command("hello")
             if not hello.get("setName"):
@@ -165,30 +166,44 @@ class Store:
 
     def _client(self, options: Mapping[str, Any]) -> AsyncMongoClient[Document]:
         try:
-            _must_have_scheme(self._uri)
             with warnings.catch_warnings():
-                # An option that does not exist is a warning to the driver; here it is a fault like any other.
+                # What the driver would only warn of and pass over is a fault here.
                 warnings.simplefilter("error", UserWarning)
                 return AsyncMongoClient(self._uri, appname="bridge-reactor", **_READING, **options)
         except OSError as error:
-            raise StoreProblem(
-                "MONGODB_URI",
-                f"the file {error.filename} that it names cannot be read",
-                "check tlsCAFile and tlsCertificateKeyFile",
-            ) from None
-        except (InvalidURI, ConfigurationError, ValueError, TypeError, UserWarning):
+            # A file that was read and holds no certificate is an error without a name.
+            problem = "a file that it names holds no certificate"
+            if error.filename is not None:
+                problem = f"the file {error.filename} that it names cannot be read ({error.strerror})"
+            raise StoreProblem("MONGODB_URI", problem, "check tlsCAFile, tlsCertificateKeyFile and tlsCRLFile") from None
+        except (PyMongoError, ValueError, TypeError, UserWarning):
             # SECURITY: the driver's own words may quote parts of the URI, the password among them.
             raise StoreProblem(
                 "MONGODB_URI",
-                "not a valid MongoDB URI, or one with an unknown option",
-                "write mongodb://user:password@host:port/?replicaSet=name, with special characters percent-encoded",
+                "its TLS options do not fit each other, or the files that they name",
+                "check tls, tlsCertificateKeyFile and its password, tlsCRLFile and tlsAllowInvalidCertificates",
             ) from None
 
 
-def _must_have_scheme(uri: str) -> None:
-    """The driver would take a text without a scheme for the name of a host."""
-    if not uri.startswith(("mongodb://", "mongodb+srv://")):
-        raise InvalidURI("no scheme")
+async def try_clients(uri: str, database: str, names: Mapping[Collection, str], timeout_ms: int) -> MongoUri:
+    """Make each client that a validator makes, and end it: nothing is sent. What the URI's options come to.
+
+    Raises `StoreProblem` where `run` could not make one of them.
+    """
+    parsed = _parsed(uri)
+    store = Store(uri, database, names, timeout_ms)
+    try:
+        await store.stream_client().close()
+    finally:
+        await store.close()
+    return parsed
+
+
+def _parsed(uri: str) -> MongoUri:
+    try:
+        return parse_mongo_uri(uri)
+    except MongoUriProblem as error:
+        raise StoreProblem("MONGODB_URI", error.problem, error.remedy) from None
 
 
 def _tls_reason(text: str) -> str:
