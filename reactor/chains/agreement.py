@@ -137,6 +137,7 @@ def _undecided(
         others={one.name: _said(question, said) for one, said in outcomes.items() if one not in best},
         transient=any(isinstance(said, RpcProblem) and said.means is Means.FAULT for said in outcomes.values()),
     )
+    problem.throttled = any(isinstance(said, RpcProblem) and said.throttled for said in outcomes.values())
     if len(groups) > 1:
         shown = f"{best[0].name}: {_said(question, outcomes[best[0]])}"
         pool.dispute(question.kind, f"endpoints contradict each other: {question.subject}: {shown}; {problem.dissent}")

@@ -1,7 +1,7 @@
 """What can go wrong when a chain's node is asked: one class per thing that the caller may do about it.
 
 `RpcUnavailable`: no usable answer (refused connection, time-out, 5xx, 429); try again, or another endpoint.
-`RpcRefused`: the node answered with an error of its own; what helps depends on its `code`, the same call again does not.
+`RpcRefused`: the node answered with an error of its own; asking another endpoint may help, the same one again soon does not.
 `MalformedAnswer`: not what the protocol promises (HTML, empty, a field of the wrong type); try another endpoint.
 `NotFound`: a well-formed "there is no such block or transaction"; wait, or ask another endpoint.
 `WrongChain`: the endpoint serves another chain than the configured one; an operator must act.
@@ -45,30 +45,38 @@ class Means(Enum):
     """What an error says about the endpoint that was asked, and so what to do next.
 
     `FAULT`: no usable answer; it stands back, the others are asked, another round may help. `WRONG`: as `FAULT`, but asking
-    again cannot help. `ELSEWHERE`: an answer, but another endpoint may know better. `FINAL`: the answer; nobody else is asked.
+    again cannot help. `ELSEWHERE`: an answer, but another endpoint may know better. `UNABLE`: it does not answer what others
+    may (it lacks the method, old state, permission); the others are asked, it is named and stands back for a while.
+
+    SECURITY: nothing that one node says is so final that nobody else is asked.
     """
 
     FAULT = "fault"
     WRONG = "wrong"
     ELSEWHERE = "elsewhere"
-    FINAL = "final"
+    UNABLE = "unable"
 
 
 class RpcProblem(Exception):  # noqa: N818 - named for what it is
     """Base of the errors of all chain clients, as the list of endpoints needs to know them.
 
     `throttled`: the endpoint said that it is asked too much. `retry_after`: the seconds that it asked for, None if it did not.
-    `asked` is False where the call never went out (our own rate limit), which says nothing against the endpoint.
+    `asked` is False where the call never went out (our own rate limit), which says nothing against the endpoint. `about`: the
+    call that failed.
     """
 
     throttled: bool = False
     retry_after: float | None = None
     asked: bool = True
-    means: Means = Means.FINAL
+    about: str = ""
+    means: Means = Means.ELSEWHERE
 
 
 def retry_after_seconds(header: str | None) -> float | None:
-    """The seconds of a `Retry-After` header (RFC 9110 10.2.3: whole seconds or a date), at most `LONGEST_RETRY_AFTER`."""
+    """The seconds of a `Retry-After` header (RFC 9110 10.2.3: whole seconds or a date), at most `LONGEST_RETRY_AFTER`.
+
+    None where it says none that can be read.
+    """
     if header is None:
         return None
     text = header.strip()
@@ -76,11 +84,12 @@ def retry_after_seconds(header: str | None) -> float | None:
         return min(float(text), LONGEST_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        wait = (moment - datetime.now(UTC)).total_seconds()
+    except Exception:  # noqa: BLE001 - the parser fails in more ways than it says (a year of ten digits: OverflowError)
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - datetime.now(UTC)).total_seconds()), LONGEST_RETRY_AFTER)
+    return min(max(0.0, wait), LONGEST_RETRY_AFTER)
 
 
 def endpoint_label(url: str) -> str:
@@ -108,7 +117,7 @@ class ChainError(RpcProblem):
     def __init__(self, reason: str, *, endpoint: str = "", method: str = "") -> None:
         self.reason = one_line(reason, _MESSAGE_LIMIT)
         self.endpoint = endpoint_label(endpoint) if endpoint else ""
-        self.method = method
+        self.method = self.about = method
         where = " ".join(part for part in (self.method, f"at {self.endpoint}" if self.endpoint else "") if part)
         super().__init__(f"{where}: {self.reason}" if where else self.reason)
 
@@ -122,9 +131,11 @@ class RpcUnavailable(ChainError):  # noqa: N818 - named for what happened
 class RpcRefused(ChainError):  # noqa: N818 - named for what happened
     """The node understood and said no.
 
-    `code` is its error code (JSON-RPC code or HTTP status) and `data` its error data (hex of a revert), if any. `final`: any
-    other endpoint would say the same (a revert), so nobody else is asked.
+    `code` is its error code and `data` its error data (hex of a revert), if any. `answered`: that was the answer to the question
+    (the contract reverted). Otherwise it is this endpoint that does not answer, and says nothing of the chain.
     """
+
+    means = Means.UNABLE
 
     def __init__(
         self,
@@ -134,13 +145,14 @@ class RpcRefused(ChainError):  # noqa: N818 - named for what happened
         method: str = "",
         code: int | None = None,
         data: str | None = None,
-        final: bool = False,
+        answered: bool = False,
     ) -> None:
         super().__init__(reason if code is None else f"{reason} (code {code})", endpoint=endpoint, method=method)
         self.code = code
         self.data = data
-        self.final = final
-        self.means = Means.FINAL if final else Means.ELSEWHERE
+        self.answered = answered
+        if answered:
+            self.means = Means.ELSEWHERE
 
 
 class MalformedAnswer(ChainError):  # noqa: N818 - named for what happened

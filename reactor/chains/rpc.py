@@ -1,8 +1,9 @@
 """A list of endpoints used as one: order, fail-over, bounded retries with jitter, rates, doubts, counters. Knows no protocol.
 
-An endpoint stands back for two kinds of reasons. *Down*: it gave no usable answer; that is forgotten at its next one. *Doubted*:
-it answered, but not as the others do (it lags, shows another fork, hides or changes events); this outlives its answers and ends
-with its time, or when it is found to say the same as the others again.
+An endpoint stands back for three kinds of reasons. *Down*: it gave no usable answer; that is forgotten at its next one.
+*Doubted*: it answered, but not as the others do (it lags, shows another fork, hides or changes events); this outlives its answers
+and ends with its time, or when it is found to say the same as the others again. *Unable*: it refused a call that others may
+answer (it lacks the method, old state, permission); this ends with its time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import stamina
 from loguru import logger
@@ -32,6 +33,8 @@ VERIFY_AGAIN = 10.0
 """Seconds for which an endpoint's check holds: it may be led to another chain without ever failing."""
 _CLOSED_LIMIT = 10.0
 """Seconds for which an endpoint that did not say for how long is left alone at most: it may be the only one."""
+_UNABLE_SECONDS: Final = 60.0
+"""For how long an endpoint that refused a call stands behind those that may answer it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class Endpoint:
     verified: bool = False
     verified_at: float = 0.0
     doubts: dict[str, Doubt] = field(default_factory=dict)
+    refusals: dict[str, Doubt] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
 
@@ -89,8 +93,9 @@ class Endpoints:
 
     `labels`: what may be shown of each, by default scheme, host and port. `verify`, if given, is called before an endpoint's
     first use, after each of its failures and again after `VERIFY_AGAIN` seconds (wrong-chain check). `rate`: calls per second to
-    each endpoint; None: see `rate_for`. `calls` counts by method (the protocol client calls `count`), `failures` by (label, error
-    class).
+    each endpoint; None: see `rate_for`. `own_error`: the client's own error for any other exception that an operation raises,
+    which then counts as the endpoint's fault; without it such an exception reaches the caller. `calls` counts by method (the
+    protocol client calls `count`), `failures` by (label, error class).
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class Endpoints:
         retries: Retries | None = None,
         verify: Callable[[Endpoint], Awaitable[None]] | None = None,
         rate: float | None = None,
+        own_error: Callable[[Endpoint, Exception], RpcProblem] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -124,6 +130,7 @@ class Endpoints:
         self.now = clock
         self._retries = retries or Retries()
         self._verify = verify
+        self._own_error = own_error
         self._sleep = sleep
         self._trials: set[asyncio.Task[None]] = set()
         for endpoint in self.all:
@@ -142,7 +149,8 @@ class Endpoints:
 
     def _due(self, endpoint: Endpoint) -> float:
         """Until when it stands back; 0 if it does not."""
-        until = max([endpoint.down_until, endpoint.closed_until, *(doubt.until for doubt in endpoint.doubts.values())])
+        reasons = [*endpoint.doubts.values(), *endpoint.refusals.values()]
+        until = max([endpoint.down_until, endpoint.closed_until, *(reason.until for reason in reasons)])
         return until if until > self.now() else 0.0
 
     # Asking
@@ -150,12 +158,12 @@ class Endpoints:
     async def run(self, operation: Callable[[Endpoint], Awaitable[T]], *, last: str = "") -> T:
         """Carry `operation` out on one endpoint, falling back to the others; to the one named `last` only after them.
 
-        An endpoint that gives no usable answer stands last for a while. One that answers "not found" or refuses keeps
-        its place, but the others are asked too, since it may lag or be pruned; if none knows better, its answer stands.
+        An endpoint that gives no usable answer, or refuses the call, stands last for a while. One that answers "not found"
+        keeps its place, but the others are asked too, since it may lag; if none knows better, its answer stands.
 
         Raises:
-            NotFound, RpcRefused: at least one endpoint answered so, and none better.
-            RpcUnavailable, MalformedAnswer, WrongChain: of the preferred endpoint, after all rounds.
+            NotFound, RpcRefused that is an answer (a revert): at least one endpoint answered so, and none better.
+            RpcUnavailable, MalformedAnswer, RpcRefused, WrongChain: of the preferred endpoint, after all rounds.
         """
         return await self.rounds(lambda: self._first(operation, last))
 
@@ -188,8 +196,6 @@ class Endpoints:
             try:
                 return await self.on(endpoint, operation)
             except RpcProblem as error:
-                if error.means is Means.FINAL:
-                    raise
                 errors.append(error)
         answers = [error for error in errors if error.means is Means.ELSEWHERE]
         faults = [error for error in errors if error.means is Means.FAULT]
@@ -213,6 +219,8 @@ class Endpoints:
         try:
             with suppress(RpcProblem):  # noted in `on`
                 await self.on(endpoint, operation)
+        except Exception as error:  # noqa: BLE001 - nobody waits for a trial: what ends it must be told here or nowhere
+            logger.opt(exception=error).error("the trial of {} failed", endpoint.name)
         finally:
             endpoint.tried = False
 
@@ -242,6 +250,14 @@ class Endpoints:
         except RpcProblem as error:
             self._note(endpoint, error)
             raise
+        except Exception as error:
+            if self._own_error is None:
+                raise
+            # SECURITY: what a remote party sends may end a call, never a loop, whatever it does to the libraries that read it.
+            problem = self._own_error(endpoint, error)
+            logger.opt(exception=error).debug("an answer of {} could not be used", endpoint.name)
+            self._note(endpoint, problem)
+            raise problem from error
         self.outages.worked(endpoint.name)
         endpoint.failures = 0
         endpoint.down_until = endpoint.closed_until = 0.0
@@ -257,6 +273,14 @@ class Endpoints:
         self.failures[endpoint.label, type(error).__name__] += 1
         if error.means in {Means.FAULT, Means.WRONG}:
             self.mark_down(endpoint, error)
+        elif error.means is Means.UNABLE:
+            self._note_refusal(endpoint, error)
+
+    def _note_refusal(self, endpoint: Endpoint, error: RpcProblem) -> None:
+        known = endpoint.refusals.get(error.about)
+        endpoint.refusals[error.about] = Doubt(str(error), self.now() + _UNABLE_SECONDS)
+        if known is None or known.until <= self.now():
+            logger.warning("{} stands back: it refuses a call: {}", endpoint.name, error)
 
     async def each(
         self, endpoints: Iterable[Endpoint], operation: Callable[[Endpoint], Awaitable[T]]
@@ -341,7 +365,15 @@ class Endpoints:
 
     def problems(self) -> list[str]:
         """What is wrong with which endpoint now, for people."""
-        return [f"{one.name}: {one.trouble}" for one in self.all if one.trouble is not None] + self.contradictions()
+        now = self.now()
+        down = [f"{one.name}: {one.trouble}" for one in self.all if one.trouble is not None]
+        unable = [
+            f"{one.name} refuses a call: {refusal.text}"
+            for one in self.all
+            for refusal in one.refusals.values()
+            if refusal.until > now and (one.trouble is None or refusal.text != str(one.trouble))
+        ]
+        return down + unable + self.contradictions()
 
     def contradictions(self) -> list[str]:
         """Which endpoint answers, but not what the others do."""

@@ -137,10 +137,11 @@ async def _vault(settings: Settings) -> int:
 
 
 async def _token(settings: Settings) -> int:
+    from reactor.chains.ethereum.contracts import decode_uint
     from reactor.parts import ethereum_chain
 
     async with ethereum_chain(settings) as chain:
-        return int(await chain.simulate(_TOTAL_SUPPLY, to=settings.ethereum.wrapped_pocket_address), 16)
+        return decode_uint(await chain.simulate(_TOTAL_SUPPLY, to=settings.ethereum.wrapped_pocket_address), "totalSupply")
 
 
 # ---------------------------------------------------------------------- what is shown

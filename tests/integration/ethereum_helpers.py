@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -152,7 +153,7 @@ class Proxy(Front):
             if isinstance(found, Awaitable):
                 found = await found
             if found is not None:
-                return found
+                return _addressed(found, body["id"])
         return web.json_response(await self.forward(body["method"], body["params"], body["id"]))
 
     async def forward(self, method: str, params: list[Any], number: int = 1) -> dict[str, Any]:
@@ -166,6 +167,19 @@ async def running_proxy(upstream: str, fault: Fault | None = None) -> AsyncItera
     proxy = Proxy(upstream, fault)
     async with proxy.serving("/v3/secret-key"):
         yield proxy
+
+
+def _addressed(answer: web.Response, number: int) -> web.Response:
+    """An answer of `result` or `error` as one to this very request; any other as it is."""
+    if answer.content_type != "application/json" or not answer.text:
+        return answer
+    try:
+        body = json.loads(answer.text)
+    except (ValueError, RecursionError):
+        return answer
+    if isinstance(body, dict) and body.get("id") == 1:
+        answer.text = json.dumps({**body, "id": number})
+    return answer
 
 
 def result(value: object) -> web.Response:

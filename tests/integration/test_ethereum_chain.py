@@ -200,7 +200,7 @@ async def test_simulation(bridge: Bridge) -> None:
         ):
             with pytest.raises(RpcRefused) as refused:
                 await chain.simulate(data)
-            assert refused.value.final
+            assert refused.value.answered
             assert revert_reason(refused.value.data) == reason
 
 

@@ -23,7 +23,7 @@ from reactor.chains.ethereum import contracts, wire
 from reactor.chains.ethereum.contracts import BURN_TOPIC, MINTED_TOPIC
 from reactor.chains.ethereum.eip712 import recover_signer, typed_data
 from reactor.chains.ethereum.finality import Finality
-from reactor.chains.ethereum.logs import burns_of, minted_of, parse_logs, times_of
+from reactor.chains.ethereum.logs import burns_of, minted_of, parse_logs
 from reactor.chains.pocket.errors import PocketConfigError, PocketDecodeError, PocketRpcError
 from reactor.chains.pocket.memo import Memo, MemoError, parse_memo
 from reactor.chains.pocket.morse import answers, multisig
@@ -249,7 +249,7 @@ def _ethereum_answer(body: bytes) -> None:
     with suppress(MalformedAnswer):
         logs = parse_logs(value)
         assert [(log.block_number, log.log_index) for log in logs] == sorted((log.block_number, log.log_index) for log in logs)
-        times = times_of(logs) if all(log.block_time is not None for log in logs) else {log.block_hash: 0 for log in logs}
+        times = {log.block_hash: 0 for log in logs}
         found = (*burns_of(logs, CONTRACT, times), *minted_of(logs, CONTRACT, times))
         assert all(event.contract == CONTRACT for event in found)
         _storable(found)

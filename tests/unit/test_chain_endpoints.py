@@ -236,6 +236,14 @@ async def test_an_operation_under_way_stops_when_the_endpoint_asks_to_be_left_al
         ("1.5", None),
         ("soon", None),
         ("٣", None),
+        ("Mon, 01 Jan 9999999999 00:00:00 GMT", None),
+        ("Mon, 99 Jan 2026 00:00:00 GMT", None),
+        ("Mon, 01 Jan 2026 00:00:00 +99999999999999", None),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", 0.0),
+        ("\x00" * 70_000, None),
+        ("9" * 5000, None),
+        (", , , ,", None),
+        ("\udcff", None),
     ],
 )
 def test_retry_after_in_seconds(header: str | None, seconds: float | None) -> None:

@@ -1,4 +1,4 @@
-"""Raw logs into events: positions, foreign contracts, removed logs, and every malformed field by name."""
+"""Raw logs into events: positions, foreign contracts, fields that nodes add, and every malformed field by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from reactor.chains.errors import MalformedAnswer
 from reactor.chains.ethereum.contracts import BURN_TOPIC, CHANGE_TOPICS, MINTED_TOPIC
-from reactor.chains.ethereum.logs import burns_of, minted_of, parse_logs, times_of
+from reactor.chains.ethereum.logs import burns_of, minted_of, parse_logs
 from reactor.chains.ethereum.types import BurnEvent, MintedEvent
 
 pytestmark = pytest.mark.unit
@@ -19,6 +19,7 @@ SENDER = "aa" * 20
 POCKET = "bb" * 20
 BLOCK = "0x" + "b1" * 32
 TX = "0x" + "c1" * 32
+TIMES = {BLOCK: 100}
 
 
 def word(value: int | str) -> str:
@@ -32,7 +33,6 @@ def raw(topics: list[str], **changes: Any) -> dict[str, Any]:
         "data": "0x",
         "blockNumber": "0x10",
         "blockHash": BLOCK,
-        "blockTimestamp": "0x64",
         "transactionHash": "0x" + "c1" * 32,
         "logIndex": "0x0",
         "removed": False,
@@ -65,7 +65,7 @@ def test_topics_are_the_deployed_ones() -> None:
 
 def test_a_burn() -> None:
     logs = parse_logs([burn(7, logIndex="0x3")])
-    assert burns_of(logs, WPOKT, times_of(logs)) == (
+    assert burns_of(logs, WPOKT, TIMES) == (
         BurnEvent(
             contract=WPOKT,
             tx_hash=TX,
@@ -79,12 +79,12 @@ def test_a_burn() -> None:
             amount=7,
         ),
     )
-    assert minted_of(logs, WPOKT, times_of(logs)) == ()
+    assert minted_of(logs, WPOKT, TIMES) == ()
 
 
 def test_a_mint() -> None:
     logs = parse_logs([mint(2**256 - 1, 9, logIndex="0x3")])
-    assert minted_of(logs, WPOKT, times_of(logs)) == (
+    assert minted_of(logs, WPOKT, TIMES) == (
         MintedEvent(
             contract=WPOKT,
             recipient="0x" + SENDER,
@@ -97,7 +97,7 @@ def test_a_mint() -> None:
             block_time=100,
         ),
     )
-    assert burns_of(logs, WPOKT, times_of(logs)) == ()
+    assert burns_of(logs, WPOKT, TIMES) == ()
 
 
 def test_burn_index_counts_our_burns_of_one_transaction_in_log_order() -> None:
@@ -107,12 +107,11 @@ def test_burn_index_counts_our_burns_of_one_transaction_in_log_order() -> None:
         burn(1, logIndex="0x2"),
         mint(logIndex="0x3"),
         burn(99, logIndex="0x4", address=OTHER),
-        burn(98, logIndex="0x5", removed=True),
         burn(2, logIndex="0x6"),
         burn(3, logIndex="0xa", transactionHash=second_tx),
     ]
     logs = parse_logs(answer)
-    events = burns_of(logs, WPOKT, times_of(logs))
+    events = burns_of(logs, WPOKT, TIMES)
     assert [(event.tx_hash[2:4], event.burn_index, event.log_index, event.amount) for event in events] == [
         ("c1", 0, 2, 1),
         ("c1", 1, 6, 2),
@@ -123,29 +122,39 @@ def test_burn_index_counts_our_burns_of_one_transaction_in_log_order() -> None:
 
 def test_mixed_case_becomes_canonical() -> None:
     logs = parse_logs([burn(address=WPOKT.upper().replace("0X", "0x"), blockHash="0x" + "B1" * 32)])
-    (event,) = burns_of(logs, WPOKT, times_of(logs))
+    (event,) = burns_of(logs, WPOKT, TIMES)
     assert (event.contract, event.block_hash) == (WPOKT, BLOCK)
 
 
 def test_another_contracts_events_are_none_of_ours() -> None:
     logs = parse_logs([burn(address=OTHER), mint(address=OTHER, logIndex="0x1")])
-    assert burns_of(logs, WPOKT, times_of(logs)) == ()
-    assert minted_of(logs, WPOKT, times_of(logs)) == ()
+    assert burns_of(logs, WPOKT, TIMES) == ()
+    assert minted_of(logs, WPOKT, TIMES) == ()
 
 
 @pytest.mark.parametrize("before", [{"address": OTHER}, {"topics": []}, {"topics": [word(1), word(SENDER), word(8), word(8)]}])
 def test_what_is_not_ours_hides_nothing_that_comes_after(before: dict[str, Any]) -> None:
     logs = parse_logs([mint(8) | before, burn(8, logIndex="0x1") | before, mint(5, logIndex="0x2"), burn(6, logIndex="0x3")])
-    assert [event.amount for event in minted_of(logs, WPOKT, times_of(logs))] == [5]
-    assert [event.amount for event in burns_of(logs, WPOKT, times_of(logs))] == [6]
+    assert [event.amount for event in minted_of(logs, WPOKT, TIMES)] == [5]
+    assert [event.amount for event in burns_of(logs, WPOKT, TIMES)] == [6]
 
 
-@pytest.mark.parametrize("untimed", [{"blockTimestamp": None}, {"blockTimestamp": ...}])
-def test_where_the_log_does_not_say_its_time_the_blocks_is_asked_for(untimed: dict[str, Any]) -> None:
-    log = {name: value for name, value in (burn() | untimed).items() if value is not ...}
-    logs = parse_logs([log, burn(logIndex="0x1", blockNumber="0x11", blockHash="0x" + "b2" * 32)])
-    assert times_of(logs) == {"0x" + "b2" * 32: 100}
-    assert [event.block_time for event in burns_of(logs, WPOKT, {BLOCK: 99, **times_of(logs)})] == [99, 100]
+@pytest.mark.parametrize(
+    "added",
+    [
+        {"blockTimestamp": "0x0"},
+        {"blockTimestamp": "0xffffffffffffffffffff"},
+        {"blockTimestamp": None},
+        {"removed": None},
+        {"removed": "false"},
+        {"removed": ...},
+        {"logType": "0x1", "transactionLogIndex": "soon", "l1BatchNumber": []},
+    ],
+)
+def test_what_a_node_adds_or_leaves_out_changes_nothing(added: dict[str, Any]) -> None:
+    plain = parse_logs([burn()])
+    assert parse_logs([{name: value for name, value in (burn() | added).items() if value is not ...}]) == plain
+    assert [event.block_time for event in burns_of(plain, WPOKT, TIMES)] == [100]
 
 
 @pytest.mark.parametrize(
@@ -157,14 +166,14 @@ def test_where_the_log_does_not_say_its_time_the_blocks_is_asked_for(untimed: di
         ({"topics": ["0x1"]}, "topic"),
         ({"topics": [BURN_TOPIC] * 5}, "topics"),
         ({"data": None}, "data"),
+        ({"data": "0x0"}, "data"),
         ({"blockNumber": None}, "blockNumber"),
         ({"blockNumber": 16}, "blockNumber"),
         ({"blockNumber": "0x"}, "blockNumber"),
         ({"blockHash": "b1" * 32}, "blockHash"),
-        ({"blockTimestamp": "soon"}, "blockTimestamp"),
         ({"transactionHash": "0x" + "c1" * 31}, "transactionHash"),
         ({"logIndex": "-0x1"}, "logIndex"),
-        ({"removed": "false"}, "removed"),
+        ({"removed": True}, "removed"),
     ],
 )
 def test_malformed_fields_are_named(changes: dict[str, Any], field: str) -> None:
@@ -213,7 +222,7 @@ def in_log(event: str) -> str:
 def test_events_of_another_shape_are_refused(log: dict[str, Any], told: str) -> None:
     logs = parse_logs([log | {"logIndex": "0x2"}])
     with pytest.raises(MalformedAnswer) as caught:
-        assert not (burns_of(logs, WPOKT, times_of(logs)) + minted_of(logs, WPOKT, times_of(logs)))
+        assert not (burns_of(logs, WPOKT, TIMES) + minted_of(logs, WPOKT, TIMES))
     assert caught.value.reason.startswith(told)
 
 
@@ -221,7 +230,7 @@ def test_a_log_that_a_node_shows_twice_is_one_burn() -> None:
     """Two would be two payments: burns of a transaction are told apart by their place among its logs."""
     first, second = burn(5, logIndex="0x0"), burn(6, logIndex="0x1")
     shown = parse_logs([first, second, first, dict(second)])
-    assert [(one.burn_index, one.amount) for one in burns_of(shown, WPOKT, times_of(shown))] == [(0, 5), (1, 6)]
+    assert [(one.burn_index, one.amount) for one in burns_of(shown, WPOKT, TIMES)] == [(0, 5), (1, 6)]
 
 
 @pytest.mark.parametrize(

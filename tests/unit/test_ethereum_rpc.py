@@ -155,14 +155,36 @@ async def test_not_found_everywhere_is_not_found_at_once(pauses: list[float]) ->
     assert (script.asked, pauses) == (["a", "b"], [])
 
 
-async def test_a_refusal_asks_the_others_unless_it_is_final() -> None:
+async def test_no_refusal_of_one_endpoint_is_final() -> None:
     clock = Clock()
-    pruned = Script(a=[RpcRefused("pruned", code=-32000)], b=[2])
-    assert await endpoints(clock).run(pruned) == 2
-    reverted = Script(a=[RpcRefused("reverted", final=True)], b=[2])
+    for refusal in (RpcRefused("pruned", code=-32000), RpcRefused("reverted", code=3, answered=True)):
+        script = Script(a=[refusal], b=[2])
+        assert await endpoints(clock).run(script) == 2
+        assert script.asked == ["a", "b"]
+
+
+async def test_where_all_revert_that_is_the_answer_at_once(pauses: list[float]) -> None:
+    script = Script(a=[RpcRefused("reverted", answered=True)], b=[RpcUnavailable("x")])
     with pytest.raises(RpcRefused, match="reverted"):
-        await endpoints(clock).run(reverted)
-    assert reverted.asked == ["a"]
+        await endpoints(Clock()).run(script)
+    assert (script.asked, pauses) == (["a", "b"], [])
+
+
+async def test_who_refuses_a_call_is_named_and_stands_back_for_a_minute() -> None:
+    clock, script = Clock(), Script(a=[RpcRefused("no such method", method="eth_getLogs"), 1], b=[2])
+    pool = endpoints(clock)
+    assert [await pool.run(script) for _ in range(3)] == [2, 2, 2]
+    assert script.asked == ["a", "b", "b", "b"]
+    assert pool.problems() == ["http://a refuses a call: eth_getLogs: no such method"]
+    assert pool.contradictions() == []
+    clock.now += 60.1
+    assert pool.problems() == []
+    assert await pool.run(script) == 1
+
+
+async def test_a_refusal_does_not_stand_for_those_that_did_not_answer() -> None:
+    script = Script(a=[RpcRefused("no such method")], b=[RpcUnavailable("x"), 2])
+    assert await endpoints(Clock(), retries=Retries(cool_down=0.0)).run(script) == 2
 
 
 async def test_wrong_chains_only_are_told_without_more_rounds() -> None:
@@ -192,6 +214,31 @@ async def test_endpoints_are_verified_before_use_and_after_failures() -> None:
 async def test_a_failure_that_is_no_chain_error_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         await endpoints(Clock()).run(Script(a=[ZeroDivisionError()], b=[2]))
+
+
+async def test_whatever_an_operation_raises_is_the_clients_own_error_and_the_endpoints_fault() -> None:
+    clock, script = Clock(), Script(a=[OverflowError("year 9999999999")], b=[2])
+    pool = endpoints(clock, own_error=lambda endpoint, error: MalformedAnswer(f"unusable: {error!r}", endpoint=endpoint.url))
+    assert [await pool.run(script) for _ in range(2)] == [2, 2]
+    assert pool.failures == {("http://a", "MalformedAnswer"): 1}
+    assert pool.problems() == ["http://a: at http://a: unusable: OverflowError('year 9999999999')"]
+    clock.now += 1.01
+    assert await pool.run(script) == 2, "the trial beside it fails the same way and hurts nobody"
+    await asyncio.sleep(0)
+    assert pool.failures == {("http://a", "MalformedAnswer"): 2}
+    assert not pool.all[0].tried
+
+
+async def test_a_trial_that_breaks_is_told_and_tried_again() -> None:
+    clock, script = Clock(), Script(a=[RpcUnavailable("x"), ZeroDivisionError(), 1], b=[2])
+    pool = endpoints(clock)
+    assert await pool.run(script) == 2
+    for trials in (1, 2):
+        clock.now += 1.01
+        assert await pool.run(script) == 2
+        await asyncio.sleep(0)
+        assert script.asked.count("a") == 1 + trials
+    assert await pool.run(script) == 1
 
 
 async def test_reads_in_flight_are_joined_and_kept() -> None:

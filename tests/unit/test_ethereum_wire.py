@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reactor.chains.errors import MalformedAnswer, NotFound, RpcRefused, RpcUnavailable
+from reactor.chains.errors import MalformedAnswer, Means, NotFound, RpcRefused, RpcUnavailable
 from reactor.chains.ethereum import wire
 from reactor.foreign import shown
 
@@ -40,7 +40,7 @@ def test_what_is_none_is_named(value: object) -> None:
             own(value, "x")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("read", [wire.quantity, wire.hash32, wire.address, wire.flag])
+@pytest.mark.parametrize("read", [wire.quantity, wire.hash32, wire.address])
 def test_an_error_shows_what_the_node_sent(read: Callable[[dict[str, object], str], object]) -> None:
     with pytest.raises(MalformedAnswer, match=r"^x: expected .+, got 'odd'$"):
         read({"x": "odd"}, "x")
@@ -50,15 +50,6 @@ def test_an_error_shows_what_the_node_sent(read: Callable[[dict[str, object], st
 def test_an_error_shows_what_was_given(read: Callable[[str, str], str]) -> None:
     with pytest.raises(ValueError, match=r"^x: expected .+, got 'odd'$"):
         read("odd", "x")
-
-
-def test_flags() -> None:
-    assert wire.flag({"x": True}, "x")
-    assert not wire.flag({"x": False}, "x")
-    assert not wire.flag({}, "x")
-    for value in (None, 0, "true"):
-        with pytest.raises(MalformedAnswer, match="x: expected true or false"):
-            wire.flag({"x": value}, "x")
 
 
 def test_headers() -> None:
@@ -83,21 +74,39 @@ def test_headers() -> None:
             "execution reverted (code 3)",
         ),
         ({"code": -32000, "message": "VM Exception: revert"}, "eth_call", RpcRefused, "VM Exception: revert (code -32000)"),
-        ({"code": 3, "message": "execution reverted"}, "eth_getLogs", RpcRefused, "execution reverted (code 3)"),
+        ({"code": 3, "message": "execution reverted"}, "eth_getLogs", wire.TooMuch, "execution reverted (code 3)"),
         (
             {"code": -32005, "message": "daily request count exceeded"},
             "eth_getLogs",
             RpcUnavailable,
-            "daily request count exceeded",
+            "daily request count exceeded (code -32005)",
         ),
-        ({"code": 429, "message": "Too Many Requests"}, "eth_call", RpcUnavailable, "Too Many Requests"),
+        ({"code": 429, "message": "Too Many Requests"}, "eth_call", RpcUnavailable, "Too Many Requests (code 429)"),
         ({"code": -39001, "message": "?"}, "eth_getBlockByNumber", NotFound, "?"),
         ({"code": -32000, "message": "header not found"}, "eth_call", NotFound, "header not found"),
         ({"code": -32005, "message": "?"}, "eth_getLogs", wire.TooMuch, "? (code -32005)"),
         ({"code": -32602, "message": "range too wide"}, "eth_getLogs", wire.TooMuch, "range too wide (code -32602)"),
         ({"code": -32602, "message": "range too wide"}, "eth_call", RpcRefused, "range too wide (code -32602)"),
-        ({"code": "5", "message": "  "}, "eth_call", RpcRefused, "error {'code': '5', 'message': ' '}"),
-        ("gone", "eth_call", RpcRefused, "error 'gone'"),
+        ({"code": 5, "message": "  "}, "eth_call", RpcRefused, "error {'code': 5, 'message': ' '} (code 5)"),
+        (
+            {"code": "5", "message": "no"},
+            "eth_call",
+            MalformedAnswer,
+            "error: expected a code and a message, got {'code': '5', 'message': 'no'}",
+        ),
+        (
+            {"code": 35, "message": "ranges over 10000 blocks are not supported on freetier"},
+            "eth_getLogs",
+            wire.TooMuch,
+            "ranges over 10000 blocks are not supported on freetier (code 35)",
+        ),
+        (
+            {"code": -32601, "message": "the method eth_getLogs does not exist"},
+            "eth_getLogs",
+            wire.TooMuch,
+            "the method eth_getLogs does not exist (code -32601)",
+        ),
+        ("gone", "eth_call", MalformedAnswer, "error: expected a code and a message, got 'gone'"),
     ],
 )
 def test_error_objects(error: object, method: str, kind: type[Exception], reason: str) -> None:
@@ -108,37 +117,60 @@ def test_error_objects(error: object, method: str, kind: type[Exception], reason
 
 
 @pytest.mark.parametrize(
-    ("error", "method", "final", "code", "data"),
+    ("error", "method", "means", "data"),
     [
-        pytest.param(
-            {"code": 3, "message": "execution reverted", "data": "0x08c379a0"}, "eth_call", True, 3, "0x08c379a0", id="revert"
-        ),
-        pytest.param({"code": 3, "message": "execution reverted", "data": 5}, "eth_call", True, 3, None, id="data of no text"),
-        pytest.param({"code": 3, "message": "no"}, "eth_call", True, 3, None, id="by its code alone"),
-        pytest.param({"code": -32000, "message": "REVERT"}, "eth_call", True, -32000, None, id="by its words alone"),
-        pytest.param({"code": 4, "message": "no", "data": "0x01"}, "eth_call", False, 4, "0x01", id="neither"),
-        pytest.param({"code": 7, "message": "no", "data": {"x": 1}}, "eth_call", False, 7, None, id="neither, with other data"),
-        pytest.param({"code": "3", "message": "no"}, "eth_call", False, None, None, id="a code of no number"),
-        pytest.param({"code": 3, "message": "execution reverted"}, "eth_getLogs", False, 3, None, id="not a call"),
+        pytest.param({"code": 3, "message": "x", "data": "0x08c379a0"}, "eth_call", Means.ELSEWHERE, "0x08c379a0", id="by code"),
+        pytest.param({"code": 3, "message": "reverted", "data": 5}, "eth_call", Means.ELSEWHERE, None, id="data of no text"),
+        pytest.param({"code": -32000, "message": "REVERT"}, "eth_call", Means.ELSEWHERE, None, id="by its words alone"),
+        pytest.param({"code": 4, "message": "no", "data": "0x01"}, "eth_call", Means.UNABLE, None, id="neither"),
+        pytest.param({"code": -32601, "message": "no such method"}, "eth_chainId", Means.UNABLE, None, id="lacks the method"),
+        pytest.param({"code": -32600, "message": "invalid request"}, "eth_call", Means.UNABLE, None, id="invalid request"),
+        pytest.param({"code": -32602, "message": "invalid params"}, "eth_call", Means.UNABLE, None, id="invalid params"),
+        pytest.param({"code": 3, "message": "reverted"}, "eth_getBlockByHash", Means.UNABLE, None, id="a block does not revert"),
     ],
 )
-def test_a_reverted_call_is_final_and_nothing_else_is(
-    error: object, method: str, final: bool, code: int | None, data: str | None
+def test_a_reverted_call_is_an_answer_and_any_other_refusal_is_the_endpoints_own(
+    error: object, method: str, means: Means, data: str | None
 ) -> None:
     found = wire.error_of(error, "http://h", method)
     assert type(found) is RpcRefused
-    assert (found.final, found.code, found.data) == (final, code, data)
+    assert (found.means, found.data, found.about) == (means, data, method)
 
 
-def test_a_query_that_is_too_large_keeps_its_code() -> None:
-    found = wire.error_of({"code": -32005, "message": "?"}, "http://h", "eth_getLogs")
-    assert isinstance(found, wire.TooMuch)
-    assert (found.code, found.final) == (-32005, False)
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (-1, "rate limit exceeded"),
+        (-32007, "50/second request limit reached"),
+        (-32012, "credits limited to 6000/min"),
+        (15, "Too many request, try again later"),
+        (-32005, "daily request count exceeded, request rate limited"),
+        (429, "Your app has exceeded its compute units per second capacity"),
+        (-32029, "x"),
+    ],
+)
+@pytest.mark.parametrize("method", ["eth_getLogs", "eth_call"])
+def test_a_node_that_is_asked_too_much_says_so(code: int, message: str, method: str) -> None:
+    found = wire.error_of({"code": code, "message": message}, "http://h", method)
+    assert (type(found), found.throttled, found.means) == (RpcUnavailable, True, Means.FAULT)
 
 
-@pytest.mark.parametrize(("message", "throttled"), [("rate limit exceeded", True), ("no such method", False)])
-def test_a_node_that_is_asked_too_much_says_so(message: str, throttled: bool) -> None:
-    assert wire.error_of({"code": -1, "message": message}, "http://h", "eth_getLogs").throttled is throttled
+@pytest.mark.parametrize(
+    "message",
+    [
+        "no such method",
+        "query returned more than 10000 results",
+        "ranges over 10000 blocks are not supported on freetier",
+        "You can make eth_getLogs requests with up to a 10 block range. Log response size exceeded.",
+        "eth_getLogs is limited to a 10,000 range",
+        "exceed maximum block range: 50000",
+        "query timeout exceeded",
+        "Block range limit exceeded. See more details at https://docs.example/limits",
+    ],
+)
+def test_a_refused_size_is_no_throttling(message: str) -> None:
+    found = wire.error_of({"code": -32000, "message": message}, "http://h", "eth_getLogs")
+    assert (type(found), found.throttled) == (wire.TooMuch, False)
 
 
 def test_what_a_node_sent_is_shown_short() -> None:

@@ -14,7 +14,7 @@ from typing import Self
 
 from reactor.chains.agreement import Question
 from reactor.chains.cache import SharedReads
-from reactor.chains.errors import ChainError, MalformedAnswer, NotFound
+from reactor.chains.errors import ChainError, NotFound
 from reactor.chains.ethereum import contracts, wire
 from reactor.chains.ethereum.events import BY_HASH_SECONDS, ContractEvents
 from reactor.chains.ethereum.finality import Finality
@@ -24,7 +24,6 @@ from reactor.chains.ethereum.state import ContractState
 from reactor.chains.ethereum.types import ContractFacts, Head, HeadView, MintedEvent, ReceiptEvents, Window
 from reactor.chains.rpc import Endpoint, Retries
 from reactor.chains.survey import survey
-from reactor.foreign import shown
 
 __all__ = ["EthereumChain"]
 
@@ -112,7 +111,7 @@ class EthereumChain:
     @property
     def window_blocks(self) -> int:
         """The number of blocks that the next window may hold."""
-        return self._events.span.blocks
+        return self._events.blocks
 
     @property
     def problems(self) -> list[str]:
@@ -337,7 +336,6 @@ class EthereumChain:
         call = {"to": to or self.controller, "data": data}
         if sender is not None:
             call["from"] = sender
-        answer = await self._nodes.call("eth_call", [call, "latest"])
-        if not isinstance(answer, str):
-            raise MalformedAnswer(f"expected hex, got {shown(answer)}", method="eth_call")
-        return answer
+        return await self._nodes.run(
+            lambda endpoint: self._nodes.parsed(endpoint, "eth_call", [call, "latest"], contracts.decode_data)
+        )

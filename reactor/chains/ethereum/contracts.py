@@ -5,6 +5,7 @@ The user sends mints, never a validator: `mint_call` is for wallets, the develop
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from eth_hash.auto import keccak
@@ -24,6 +25,7 @@ __all__ = [
     "address_call",
     "burn_call",
     "decode_bool",
+    "decode_data",
     "decode_domain",
     "decode_uint",
     "mint_call",
@@ -97,6 +99,7 @@ _ERRORS = {
     )
 }
 _REASON_LIMIT = 300
+_DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*", re.ASCII)
 _ERROR_STRING = selector("Error(string)")[2:]
 _MINT_CALL = "mintWrappedPocket((address,uint256,uint256),bytes[])"
 _BURN_CALL = "burnAndBridge(uint256,address)"
@@ -148,18 +151,24 @@ def decode_bool(answer: object, name: str) -> bool:
     return value == 1
 
 
+def decode_data(answer: object) -> str:
+    """Any answer of `eth_call` as `0x` text in lower case, perhaps empty. Raises MalformedAnswer."""
+    if not isinstance(answer, str) or _DATA.fullmatch(answer) is None:
+        raise MalformedAnswer(f"expected 0x and hex digits, got {shown(answer)}")
+    return answer.lower()
+
+
 def decode_domain(answer: object) -> Domain:
     """The answer of `eip712Domain()` (EIP-5267). Raises MalformedAnswer."""
     from eth_abi.abi import decode  # noqa: PLC0415 - costs import time that scanning need not pay
-    from eth_abi.exceptions import DecodingError  # noqa: PLC0415
 
     raw = _words(answer, "eip712Domain")
     try:
         fields, name, version, chain_id, contract, _salt, _extensions = decode(
             ["bytes1", "string", "string", "uint256", "address", "bytes32", "uint256[]"], raw
         )
-    except (DecodingError, UnicodeDecodeError, OverflowError) as error:
-        raise MalformedAnswer(f"eip712Domain: {error}") from None
+    except Exception as error:  # noqa: BLE001 - foreign bytes: whatever they do to the decoder, they are no domain
+        raise MalformedAnswer(f"eip712Domain: {type(error).__name__}: {error}") from None
     if fields != b"\x0f":
         raise MalformedAnswer(f"eip712Domain: expected the fields 0x0f (no salt), got 0x{fields.hex()}")
     return Domain(name, version, chain_id, contract)
@@ -168,7 +177,6 @@ def decode_domain(answer: object) -> Domain:
 def revert_reason(data: str | None) -> str | None:
     """What a revert's data says: an error of our contracts, or Solidity's `Error(string)`; None if unknown."""
     from eth_abi.abi import decode  # noqa: PLC0415 - costs import time that scanning need not pay
-    from eth_abi.exceptions import DecodingError  # noqa: PLC0415
 
     if data is None or not data.startswith("0x"):
         return None
@@ -181,7 +189,7 @@ def revert_reason(data: str | None) -> str | None:
         if signature == "UserNonce(address,uint256)":
             user, nonce = decode(["address", "uint256"], raw[4:])
             return f"UserNonce({user}, {nonce})"
-    except (ValueError, DecodingError, OverflowError):
+    except Exception:  # noqa: BLE001 - foreign bytes: whatever they do to the decoder, they say nothing
         return None
     return signature
 
@@ -189,10 +197,6 @@ def revert_reason(data: str | None) -> str | None:
 def _words(answer: object, name: str, exact: int | None = None) -> bytes:
     if answer == "0x":
         raise MalformedAnswer(f"{name}: empty answer: is the contract deployed at this address on this chain?")
-    try:
-        raw = bytes.fromhex(answer[2:]) if isinstance(answer, str) and answer.startswith("0x") else None
-    except ValueError:
-        raw = None
-    if raw is None or (exact is not None and len(raw) != exact):
+    if not isinstance(answer, str) or _DATA.fullmatch(answer) is None or (exact is not None and len(answer) != 2 + 2 * exact):
         raise MalformedAnswer(f"{name}: expected {exact or 'ABI'} bytes of hex, got {shown(answer)}")
-    return raw
+    return bytes.fromhex(answer[2:])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reactor.chains.agreement import Question
 from reactor.chains.cache import SharedReads
-from reactor.chains.errors import MalformedAnswer, NotAgreed, NotFound, RpcUnavailable
+from reactor.chains.errors import ChainError, MalformedAnswer, NotAgreed, NotFound, RpcRefused, RpcUnavailable
 from reactor.chains.ethereum import contracts, logs, wire
-from reactor.chains.ethereum.nodes import Nodes
+from reactor.chains.ethereum.nodes import Nodes, together
 from reactor.chains.ethereum.span import Span
 from reactor.chains.ethereum.types import Head, MintedEvent, ReceiptEvents, Window
 from reactor.chains.rpc import Endpoint
@@ -22,14 +25,31 @@ __all__ = ["BY_HASH_SECONDS", "ContractEvents"]
 BY_HASH_SECONDS = 3600.0
 # A reorganisation in the middle of a window: read it again this often before another node is asked.
 _WINDOW_TRIES = 3
-# Halvings of the window in one read; 2^20 blocks is more than any span.
-_SHRINKS = 20
+# Who says this often in a row that it is asked too much, of logs only, may mean the size of the window.
+_THROTTLES = 3
+_HEADERS_AT_ONCE = 8
 _Shown = tuple[Window, tuple[logs.Log, ...]]
+_TIMED_TOPICS = (contracts.BURN_TOPIC, contracts.MINTED_TOPIC)
 _EVENT_TOPICS = [contracts.BURN_TOPIC, contracts.MINTED_TOPIC, *contracts.CHANGE_TOPICS]
 
 
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """Which logs are asked for, and how many blocks at a time each endpoint bears; without spans all blocks or an error."""
+
+    addresses: Sequence[str]
+    topics: Sequence[Any]
+    spans: Mapping[Endpoint, Span] | None = None
+
+
 class ContractEvents:
-    """Reads events at one endpoint at a time. `on_changes` is told of events that may have changed the contracts' state."""
+    """Reads events at one endpoint at a time, in windows of the size that it bears.
+
+    A refusal of a window says little by its words: each provider has its own. So whoever refuses one is asked for a single block
+    at once. Where it refuses that too, the fault is its own (it lacks the method, it is asked too much), and the size of windows
+    stays; else smaller windows are tried until one passes, and that size is remembered for this endpoint.
+
+    `on_changes` is told of events that may have changed the contracts' state."""
 
     def __init__(
         self,
@@ -41,14 +61,23 @@ class ContractEvents:
         span: Span,
         on_changes: Callable[[Iterable[logs.Log]], None],
     ) -> None:
-        self.span = span
+        self._nodes = nodes
+        # What all that must agree bear, and what each bears by itself.
+        self._common = span
+        self._spans = {endpoint: replace(span) for endpoint in nodes.endpoints.all}
+        # Lookups by recipient and nonce match next to nothing, so nodes allow them more blocks.
+        lookups = Span(blocks=span.most, most=max(span.most, 100_000))
+        self._lookup_spans = {endpoint: replace(lookups) for endpoint in nodes.endpoints.all}
+        self._throttled: Counter[Endpoint] = Counter()
         self.wpokt = wpokt
         self.controller = controller
-        self._nodes = nodes
         self._reads = reads
         self._on_changes = on_changes
-        # Lookups by recipient and nonce match next to nothing, so nodes allow them more blocks.
-        self._lookup_span = Span(blocks=span.most, most=max(span.most, 100_000))
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks the next window may hold."""
+        return (self._common if self._nodes.agreement > 1 else self._spans[self._nodes.endpoints.order()[0]]).blocks
 
     async def window(self, from_block: int, to_block: int, *, apart_from: str = "") -> Window:
         """Our contracts' events from `from_block` on, as far as the node's limits allow, at most to `to_block`.
@@ -64,29 +93,31 @@ class ContractEvents:
         if self._nodes.agreement > 1:
             return await self._agreed_window(from_block, to_block, apart_from)
         window, changes = await self._nodes.run(
-            lambda endpoint: self._window(endpoint, from_block, to_block, self.span), last=apart_from
+            lambda endpoint: self._window(endpoint, from_block, to_block, self._spans), last=apart_from
         )
         self._on_changes(changes)
         return window
 
     async def _agreed_window(self, from_block: int, to_block: int, last: str) -> Window:
         """All endpoints are asked for the same blocks; a size that one of those needed refuses is halved for all."""
-        for _ in range(_SHRINKS):
-            blocks = min(self.span.blocks, to_block - from_block + 1)
+        blocks, refused = min(self._common.blocks, to_block - from_block + 1), 0
+        while True:
             began = time.monotonic()
             try:
                 window, changes = await self._agreed(from_block, from_block + blocks - 1, last)
             except wire.TooMuch:
-                if not self.span.refused(blocks):
-                    raise
+                # Never of a single block, see `_refused`.
+                refused, blocks = blocks, blocks // 2
                 continue
-            except (NotAgreed, RpcUnavailable):
-                self.span.failed(blocks)
+            except (NotAgreed, RpcUnavailable) as error:
+                if not error.throttled:
+                    self._common.failed(blocks)
                 raise
-            self.span.answered(blocks, time.monotonic() - began)
+            if refused:
+                self._common.refused(refused)
+            self._common.answered(blocks, time.monotonic() - began)
             self._on_changes(changes)
             return window
-        raise wire.TooMuch("no size of window is small enough", method="eth_getLogs")
 
     async def _agreed(self, from_block: int, to_block: int, last: str) -> _Shown:
         question = Question[_Shown](
@@ -99,12 +130,11 @@ class ContractEvents:
         )
         return await self._nodes.agree(question, lambda endpoint: self._window(endpoint, from_block, to_block, None), last=last)
 
-    async def _window(self, endpoint: Endpoint, from_block: int, to_block: int, span: Span | None) -> _Shown:
-        """One endpoint's, and its events that may have changed the contracts' state; without a span all of it or an error."""
-        found, last = await self._logs(
-            endpoint, from_block, to_block, addresses=[self.wpokt, self.controller], topics=[_EVENT_TOPICS], span=span
-        )
-        times = await self._times(endpoint, found)
+    async def _window(self, endpoint: Endpoint, from_block: int, to_block: int, spans: Mapping[Endpoint, Span] | None) -> _Shown:
+        """One endpoint's, and its events that may have changed the contracts' state; without spans all of it or an error."""
+        query = _Query([self.wpokt, self.controller], [_EVENT_TOPICS], spans)
+        found, last = await self._logs(endpoint, from_block, to_block, query)
+        times = await self._times(endpoint, (log for log in found if log.topics and log.topics[0] in _TIMED_TOPICS), last)
         changes = tuple(log for log in found if log.topics and log.topics[0] in contracts.CHANGE_TOPICS)
         window = Window(
             from_block=from_block,
@@ -126,10 +156,8 @@ class ContractEvents:
         start = from_block
 
         async def read(endpoint: Endpoint) -> Head:
-            found, last = await self._logs(
-                endpoint, start, to_block, addresses=[self.wpokt], topics=topics, span=self._lookup_span
-            )
-            minted = logs.minted_of(found, self.wpokt, await self._times(endpoint, found))
+            found, last = await self._logs(endpoint, start, to_block, _Query([self.wpokt], topics, self._lookup_spans))
+            minted = logs.minted_of(found, self.wpokt, await self._times(endpoint, found, last))
             if any(event.recipient != recipient.lower() or event.nonce != nonce for event in minted):
                 raise MalformedAnswer("logs: not those that were asked for", endpoint=endpoint.url, method="eth_getLogs")
             events.extend(minted)
@@ -156,13 +184,14 @@ class ContractEvents:
             receipt = await self._nodes.ask(endpoint, method, [wanted])
             try:
                 succeeded, found, number, block_hash = _receipt(receipt, wanted)
-                times = await self._times(endpoint, found, block_hash)
+                header = await self._header(endpoint, block_hash, number)
+                times = {block_hash: header.time}
                 return ReceiptEvents(
                     tx_hash=wanted,
                     succeeded=succeeded,
                     block_number=number,
                     block_hash=block_hash,
-                    block_time=times[block_hash],
+                    block_time=header.time,
                     burns=logs.burns_of(found, self.wpokt, times),
                     minted=logs.minted_of(found, self.wpokt, times),
                 )
@@ -171,53 +200,99 @@ class ContractEvents:
 
         return await self._nodes.agree(question, read)
 
-    async def _logs(
-        self, endpoint: Endpoint, start: int, stop: int, *, addresses: list[str], topics: list[Any], span: Span | None
-    ) -> tuple[list[logs.Log], Head]:
-        """Logs from `start` to the returned header's block at this endpoint: as many blocks as it bears; without a span all."""
-        torn = shrinks = 0
+    async def _logs(self, endpoint: Endpoint, start: int, stop: int, query: _Query) -> tuple[list[logs.Log], Head]:
+        """Logs from `start` to the returned header's block at this endpoint: as many blocks as it bears; without spans all."""
+        span = query.spans[endpoint] if query.spans is not None else None
+        blocks = stop - start + 1 if span is None else min(span.blocks, stop - start + 1)
+        refused = torn = 0
         while torn < _WINDOW_TRIES:
-            end = stop if span is None else min(stop, start + span.blocks - 1)
+            end = start + blocks - 1
             # Before the logs: a node that has this block now knows all logs up to it.
             before = await self._nodes.header(endpoint, end)
-            query = {"address": addresses, "topics": topics, "fromBlock": hex(start), "toBlock": hex(end)}
             began = time.monotonic()
             try:
-                found = await self._nodes.parsed(endpoint, "eth_getLogs", [query], logs.parse_logs)
-            except wire.TooMuch:
-                shrinks += 1
-                if span is None or shrinks > _SHRINKS or not span.refused(end - start + 1):
-                    raise
+                found = await self._ask_logs(endpoint, start, end, query)
+            except (wire.TooMuch, RpcUnavailable) as error:
+                await self._refused(endpoint, start, blocks, query, error, tried_one=bool(refused))
+                if span is None:
+                    raise wire.TooMuch(error.reason, endpoint=endpoint.url, method=wire.LOGS) from None
+                refused, blocks = blocks, blocks // 2
                 continue
-            except RpcUnavailable:
-                if span is not None:
-                    span.failed(end - start + 1)
-                raise
             if span is not None:
-                span.answered(end - start + 1, time.monotonic() - began)
-            _check_logs(found, start, end, addresses, endpoint)
+                if refused:
+                    span.refused(refused)
+                    refused = 0
+                span.answered(blocks, time.monotonic() - began)
             # After the logs: the same chain still stands, so no reorganisation mixed two chains in the answer.
             after = await self._nodes.header(endpoint, end)
             if after == before and all(log.block_hash == after.hash for log in found if log.block_number == end):
                 return found, after
             torn += 1
-        raise RpcUnavailable("the chain changes under the window", endpoint=endpoint.url, method="eth_getLogs")
+        raise RpcUnavailable("the chain changes under the window", endpoint=endpoint.url, method=wire.LOGS)
 
-    async def _times(self, endpoint: Endpoint, found: Iterable[logs.Log], *more: str) -> dict[str, int]:
-        """Times of the logs' blocks, and of `more` block hashes; one read for each that the logs do not carry.
+    async def _ask_logs(self, endpoint: Endpoint, start: int, end: int, query: _Query) -> list[logs.Log]:
+        asked = {"address": query.addresses, "topics": query.topics, "fromBlock": hex(start), "toBlock": hex(end)}
+        found = await self._nodes.parsed(endpoint, wire.LOGS, [asked], logs.parse_logs)
+        self._throttled[endpoint] = 0
+        _check_logs(found, start, end, query.addresses, endpoint)
+        return found
+
+    async def _refused(
+        self, endpoint: Endpoint, start: int, blocks: int, query: _Query, error: ChainError, *, tried_one: bool
+    ) -> None:
+        """Returns where fewer blocks than these may pass, which this endpoint did not answer with logs; else raises why not."""
+        if blocks > 1 and tried_one and (error.throttled or isinstance(error, wire.TooMuch)):
+            return
+        if isinstance(error, RpcUnavailable):
+            self._throttled[endpoint] += error.throttled
+            # Words may be misread: "the limit of 10 blocks/request" is no throttling. Its calls for headers do pass.
+            if self._throttled[endpoint] < _THROTTLES or blocks == 1:
+                if query.spans is not None and not error.throttled:
+                    query.spans[endpoint].failed(blocks)  # perhaps it was too much work
+                raise error
+        try:
+            if blocks > 1:
+                await self._ask_logs(endpoint, start, start, query)
+                return
+        except (wire.TooMuch, RpcUnavailable) as of_one:
+            error = of_one
+        if isinstance(error, RpcUnavailable):
+            raise error
+        raise RpcRefused(f"refuses the logs of a single block: {error.reason}", endpoint=endpoint.url, method=wire.LOGS)
+
+    async def _header(self, endpoint: Endpoint, block_hash: str, number: int) -> Head:
+        """The header with this hash, which must be that of block `number`; read once.
 
         SECURITY: where endpoints must agree, each is asked itself: a shared answer would be one endpoint's word.
         """
-        found = list(found)
-        times = logs.times_of(found)
-        whose = endpoint.index if self._nodes.agreement > 1 else None
-        for block_hash in {log.block_hash for log in found}.union(more) - times.keys():
-            header = await self._reads.get(
-                ("header", block_hash) if whose is None else ("header of", whose, block_hash),
-                BY_HASH_SECONDS,
-                lambda wanted=block_hash: self._nodes.header(endpoint, wanted),  # type: ignore[misc]
-            )
-            times[block_hash] = header.time
+        key = ("header of", endpoint.index, block_hash) if self._nodes.agreement > 1 else ("header", block_hash)
+        try:
+            found = await self._reads.get(key, BY_HASH_SECONDS, lambda: self._nodes.header(endpoint, block_hash))
+        except NotFound:
+            said = f"it shows an event of block {number} {block_hash}, but not the block"
+            raise RpcUnavailable(said, endpoint=endpoint.url, method="eth_getBlockByHash") from None
+        if found.number != number:
+            said = f"block {block_hash} is said to be {number}, by its header it is {found.number}"
+            raise MalformedAnswer(said, endpoint=endpoint.url, method="eth_getBlockByHash")
+        return found
+
+    async def _times(self, endpoint: Endpoint, found: Iterable[logs.Log], known: Head) -> dict[str, int]:
+        """Times of the logs' blocks, by hash, from their headers: one read for each block, none for the `known` one.
+
+        SECURITY: a time that a node tells with a log is not part of what the block's hash stands for, and may be anything.
+        """
+        numbers = {log.block_hash: log.block_number for log in found}
+        times = {}
+        if numbers.get(known.hash) == known.number:
+            times[known.hash] = known.time
+            del numbers[known.hash]
+        gate = asyncio.Semaphore(_HEADERS_AT_ONCE)
+
+        async def read(block_hash: str, number: int) -> None:
+            async with gate:
+                times[block_hash] = (await self._header(endpoint, block_hash, number)).time
+
+        await together(*(read(*item) for item in numbers.items()))
         return times
 
 
@@ -250,12 +325,13 @@ def _receipt(receipt: object, tx_hash: str) -> tuple[bool, list[logs.Log], int, 
         raise MalformedAnswer(f"receipt: expected an object, got {shown(receipt)}")
     if receipt.get("blockNumber") is None:
         raise NotFound(f"transaction {tx_hash} is not mined yet")
-    status = wire.quantity(receipt, "status")
+    status, number = wire.quantity(receipt, "status"), wire.quantity(receipt, "blockNumber")
     block_hash = wire.hash32(receipt, "blockHash")
     found = logs.parse_logs(receipt.get("logs"))
     # SECURITY: the receipt of another transaction, or one pieced together, proves nothing.
     if wire.hash32(receipt, "transactionHash") != tx_hash or status not in {0, 1}:
         raise MalformedAnswer(f"receipt: not one of {tx_hash}")
-    if any(log.tx_hash != tx_hash or log.block_hash != block_hash for log in found) or (found and not status):
+    where = {(log.tx_hash, log.block_hash, log.block_number) for log in found}
+    if where - {(tx_hash, block_hash, number)} or (found and not status):
         raise MalformedAnswer(f"receipt of {tx_hash}: its logs belong to another transaction or block")
-    return status == 1, found, wire.quantity(receipt, "blockNumber"), block_hash
+    return status == 1, found, number, block_hash

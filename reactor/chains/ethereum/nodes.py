@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 from reactor.chains.agreement import Question, agree, at_least, checked_agreement
@@ -11,7 +12,7 @@ from reactor.chains.ethereum import wire
 from reactor.chains.ethereum.types import Head
 from reactor.chains.rpc import Endpoint, Endpoints, Retries
 
-__all__ = ["Nodes", "Transport", "block_parameter", "web3_transport"]
+__all__ = ["Nodes", "Transport", "block_parameter", "together", "web3_transport"]
 
 T = TypeVar("T")
 
@@ -21,11 +22,9 @@ class Transport(Protocol):
 
     async def ask(self, method: str, params: Sequence[Any]) -> dict[str, Any]:
         """The answer as an object, or a ChainError."""
-        ...
 
     async def close(self) -> None:
         """Release the connections."""
-        ...
 
 
 def web3_transport(url: str, seconds: float) -> Transport:
@@ -42,6 +41,21 @@ def block_parameter(block: int | str) -> str | dict[str, str]:
             raise ValueError(f"block: expected a number from 0, got {block}")
         return hex(block)
     return {"blockHash": block} if block.startswith("0x") and len(block) == 66 else block
+
+
+async def together(*reads: Coroutine[Any, Any, T]) -> list[T]:
+    """The results of all, in order; the first error ends the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(read) for read in reads]
+    except BaseExceptionGroup as errors:
+        # One of them says all: callers know chain errors, not groups of them.
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _unusable(endpoint: Endpoint, error: Exception) -> MalformedAnswer:
+    return MalformedAnswer(f"its answer cannot be used: {type(error).__name__}: {error}", endpoint=endpoint.url)
 
 
 class Nodes:
@@ -62,7 +76,7 @@ class Nodes:
         transport: Callable[[str, float], Transport] = web3_transport,
     ) -> None:
         self.chain_id = chain_id
-        self.endpoints = Endpoints(urls, retries=retries, verify=self._check_chain, rate=rate)
+        self.endpoints = Endpoints(urls, retries=retries, verify=self._check_chain, rate=rate, own_error=_unusable)
         self.agreement = checked_agreement(agreement, len(self.endpoints.all))
         self._transports = {endpoint: transport(endpoint.url, seconds) for endpoint in self.endpoints.all}
 
@@ -77,10 +91,6 @@ class Nodes:
     async def some(self, subject: str, operation: Callable[[Endpoint], Awaitable[T]]) -> list[T]:
         """The results of as many nodes as must agree, whatever they say."""
         return await at_least(self.endpoints, self.agreement, subject, operation)
-
-    async def call(self, method: str, params: Sequence[Any]) -> object:
-        """One call on the first node that answers."""
-        return await self.run(lambda endpoint: self.ask(endpoint, method, params))
 
     async def ask(self, endpoint: Endpoint, method: str, params: Sequence[Any]) -> object:
         """The `result` of one call at this node.

@@ -12,7 +12,7 @@ from reactor.chains.agreement import Question
 from reactor.chains.cache import SharedReads
 from reactor.chains.ethereum import contracts, wire
 from reactor.chains.ethereum.logs import Log
-from reactor.chains.ethereum.nodes import Nodes
+from reactor.chains.ethereum.nodes import Nodes, together
 from reactor.chains.ethereum.types import ContractFacts, Domain, Head
 from reactor.chains.rpc import Endpoint
 
@@ -143,15 +143,10 @@ class ContractState:
         reads += [(self._wpokt, name, data) for name, data in contracts.WPOKT_READS.items()]
         reads.append((self._wpokt, "minter", contracts.minter_call(self._controller)))
         ordered = sorted(asked)
-        try:
-            async with asyncio.TaskGroup() as group:
-                values = [group.create_task(number(*read)) for read in reads]
-                members = [group.create_task(member(address)) for address in ordered]
-        except BaseExceptionGroup as errors:
-            # One of them says all: callers know chain errors, not groups of them.
-            raise errors.exceptions[0] from None
-        state = {name: task.result() for (_, name, _), task in zip(reads, values, strict=True)}
-        known = tuple(address for address, task in zip(ordered, members, strict=True) if task.result())
+        values = await together(*(number(*read) for read in reads))
+        members = await together(*(member(address) for address in ordered))
+        state = {name: value for (_, name, _), value in zip(reads, values, strict=True)}
+        known = tuple(address for address, is_one in zip(ordered, members, strict=True) if is_one)
         return head, known, state
 
     async def _is_member(self, endpoint: Endpoint, address: str, at: str) -> bool:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from reactor.chains.errors import ChainError, MalformedAnswer, NotFound, RpcRefused, RpcUnavailable
+from reactor.chains.errors import ChainError, MalformedAnswer, Means, NotFound, RpcRefused, RpcUnavailable
 from reactor.chains.ethereum.types import Head
 from reactor.foreign import shown
 
-__all__ = ["TooMuch", "address", "error_of", "flag", "hash32", "header", "own_address", "own_hash", "quantity"]
+__all__ = ["LOGS", "TooMuch", "address", "error_of", "hash32", "header", "own_address", "own_hash", "quantity"]
 
 _QUANTITY = re.compile(r"0x0*[0-9a-fA-F]{1,16}", re.ASCII)
 _LARGEST = 2**63 - 1
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 
-# Nodes agree on no code for these; the texts are those of geth, erigon, nethermind, reth, anvil, Infura, Alchemy, QuickNode.
-_THROTTLED = re.compile(r"rate.?limit|too many requests|request count|quota|capacity|throughput|compute units", re.IGNORECASE)
-_TOO_MUCH = re.compile(
-    r"block range|range (is )?too|too (large|many|wide|big)|more than|query returned|limit exceeded|exceed|"
-    r"\blimit(ed)?\b|response size|logs matched|query timeout|max(imum)? (block|range|results)|timed? ?out",
+LOGS: Final = "eth_getLogs"
+
+# Nodes agree on no code for these; texts are those of geth, erigon, nethermind, reth, anvil, Infura, Alchemy, QuickNode and dRPC.
+# SECURITY: no list is complete, so nothing may go wrong for good where a text is not known: see `ContractEvents`.
+_THROTTLED: Final = re.compile(
+    r"rate.?limit|too many requests?\b|request (count|limit)|requests? per |quota|capacity|throughput|compute units|credits?\b|"
+    r"throttl|slow down|[0-9] ?/ ?(s|sec|second|min|minute|hour|day)\b",
     re.IGNORECASE,
 )
+_THROTTLED_CODES: Final = frozenset({429, 15, -32007, -32012, -32029})
 _UNKNOWN_BLOCK = re.compile(
     r"unknown block|(block|header|safe|finalized)( with hash| with number)?[^.]{0,80} not found|"
     r"beyond (current )?head|after last accepted|blockoutofrange|block ?out ?of ?range",
@@ -33,7 +36,9 @@ _REVERT = re.compile(r"revert", re.IGNORECASE)
 
 
 class TooMuch(RpcRefused):
-    """The node refuses the size of a query, not the query: ask for fewer blocks."""
+    """The node refuses this query for logs; it may bear one for fewer blocks."""
+
+    means = Means.ELSEWHERE
 
 
 def quantity(fields: Mapping[str, Any], name: str) -> int:
@@ -61,14 +66,6 @@ def address(fields: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str) or _ADDRESS.fullmatch(value) is None:
         raise MalformedAnswer(f"{name}: expected 0x and 40 hex digits, got {shown(value)}")
     return value.lower()
-
-
-def flag(fields: Mapping[str, Any], name: str) -> bool:
-    """A JSON boolean; absent means false. Raises MalformedAnswer naming the field."""
-    value = fields.get(name, False)
-    if not isinstance(value, bool):
-        raise MalformedAnswer(f"{name}: expected true or false, got {shown(value)}")
-    return value
 
 
 def own_address(value: str, name: str) -> str:
@@ -102,20 +99,18 @@ def header(answer: object) -> Head:
 def error_of(error: object, endpoint: str, method: str) -> ChainError:
     """The typed error for the `error` object of a JSON-RPC answer."""
     fields = error if isinstance(error, dict) else {}
-    message = fields.get("message")
-    reason = message if isinstance(message, str) and message.strip() else f"error {shown(error)}"
-    code = fields.get("code") if isinstance(fields.get("code"), int) else None
-    data = fields.get("data")
+    message, code, data = fields.get("message"), fields.get("code"), fields.get("data")
+    if not isinstance(message, str) or not isinstance(code, int):
+        return MalformedAnswer(f"error: expected a code and a message, got {shown(error)}", endpoint=endpoint, method=method)
+    reason = message if message.strip() else f"error {shown(error)}"
     if method == "eth_call" and (code == 3 or _REVERT.search(reason)):
-        return RpcRefused(
-            reason, code=code, data=data if isinstance(data, str) else None, final=True, endpoint=endpoint, method=method
-        )
-    if _THROTTLED.search(reason):
-        throttled = RpcUnavailable(reason, endpoint=endpoint, method=method)
+        words = data if isinstance(data, str) else None
+        return RpcRefused(reason, code=code, data=words, endpoint=endpoint, method=method, answered=True)
+    if code in _THROTTLED_CODES or _THROTTLED.search(reason):
+        throttled = RpcUnavailable(f"{reason} (code {code})", endpoint=endpoint, method=method)
         throttled.throttled = True
         return throttled
     if code == -39001 or _UNKNOWN_BLOCK.search(reason):
         return NotFound(reason, endpoint=endpoint, method=method)
-    if method == "eth_getLogs" and (code == -32005 or _TOO_MUCH.search(reason)):
-        return TooMuch(reason, code=code, endpoint=endpoint, method=method)
-    return RpcRefused(reason, code=code, data=data if isinstance(data, str) else None, endpoint=endpoint, method=method)
+    kind = TooMuch if method == LOGS else RpcRefused
+    return kind(reason, code=code, endpoint=endpoint, method=method)

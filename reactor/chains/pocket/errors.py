@@ -39,7 +39,7 @@ class PocketRpcError(RpcProblem):
 
     def __init__(self, endpoint: str, call: str, text: str) -> None:
         self.endpoint = endpoint
-        self.call = call
+        self.call = self.about = call
         self.text = one_line(text, _TEXT_LIMIT)
         super().__init__(f"{endpoint}: {call}: {self.text}")
 
