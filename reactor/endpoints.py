@@ -4,7 +4,7 @@ Only `validator` uses these.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from functools import partial
 from typing import Final
 
 from loguru import logger
@@ -12,8 +12,9 @@ from loguru import logger
 from reactor.chains.ethereum.client import EthereumChain
 from reactor.chains.pocket import PocketChain
 from reactor.documents.events import BlockRef
+from reactor.engine.clock import SystemClock
+from reactor.engine.loops import Loops
 from reactor.engine.tasks import wait_for_any
-from reactor.outages import Outages
 from reactor.settings import Settings
 from reactor.state.ledger import Ledger
 from reactor.state.rows import EventKind
@@ -33,15 +34,15 @@ class EndpointWatch:
         ethereum: EthereumChain,
         pocket: PocketChain,
         settings: Settings,
+        loops: Loops | None = None,
         *,
         every: float = SURVEY_SECONDS,
-        outages: Outages | None = None,
     ) -> None:
         self._ethereum = ethereum
         self._pocket = pocket
         self._settings = settings
         self._every = every
-        self._outages = outages or Outages()
+        self._loops = loops or Loops(SystemClock())
 
     @property
     def problems(self) -> list[str]:
@@ -53,25 +54,20 @@ class EndpointWatch:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`. A chain with one endpoint is not asked: there is nothing to compare."""
-        while not stop.is_set():
-            await self.look()
+
+        async def rest(stop: asyncio.Event) -> None:
             await wait_for_any(stop, seconds=self._every)
 
-    async def look(self) -> None:
-        """One comparison of each chain's endpoints."""
-        if len(self._settings.ethereum.rpc_urls) > 1:
-            await self._within(self._ethereum.survey())
-        if len(self._settings.pocket.rpc_urls) > 1:
-            await self._within(self._pocket.survey(self._settings.pocket.confirmations))
+        await self._loops.repeat(stop, _COMPARING, self.look, rest)
 
-    async def _within(self, survey: Awaitable[None]) -> None:
-        try:
-            async with asyncio.timeout(_SURVEY_TIMEOUT):
-                await survey
-        except TimeoutError:
-            self._outages.failed(_COMPARING, f"no answer within {_SURVEY_TIMEOUT:g} s")
-        else:
-            self._outages.worked(_COMPARING)
+    async def look(self) -> None:
+        """One comparison of each chain's endpoints. One that fails does not keep the other from its turn."""
+        ethereum, pocket = self._settings.ethereum, self._settings.pocket
+        if len(ethereum.rpc_urls) > 1:
+            await self._loops.attempt("comparing the Ethereum endpoints", self._ethereum.survey, within=_SURVEY_TIMEOUT)
+        if len(pocket.rpc_urls) > 1:
+            survey = partial(self._pocket.survey, pocket.confirmations)
+            await self._loops.attempt("comparing the Pocket endpoints", survey, within=_SURVEY_TIMEOUT)
 
 
 class SameEvents:

@@ -11,12 +11,11 @@ from typing import Final
 
 from bson import ObjectId
 from loguru import logger
-from pymongo.errors import PyMongoError
 
 from reactor.engine.feed import Change
+from reactor.engine.loops import Loops
 from reactor.engine.tasks import wait_for_any, within
 from reactor.handlers.heartbeat import Health, Hearts
-from reactor.outages import Outages
 from reactor.sentences import sentence
 from reactor.state.problems import SecondProcess
 from reactor.store.connection import Store
@@ -32,7 +31,7 @@ _AGAIN_SECONDS: Final = 5.0
 _LAST_WORD_SECONDS: Final = 3.0
 _MOST_RUNG: Final = 256
 # Who tells of failures, in words for people.
-_HEARTBEAT: Final = "heartbeat"
+HEARTBEAT: Final = "heartbeat"
 _HEARING: Final = "reading the others' heartbeats"
 _AROUND: Final = "comparing identities, oplog and indexes"
 
@@ -47,14 +46,14 @@ class HeartbeatExchange:
         store: Store,
         hearts: Hearts,
         members: Sequence[str],
-        outages: Outages,
+        loops: Loops,
         health: Callable[[], Health],
         around: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._hearts = hearts
         self._members = members
-        self._outages = outages
+        self._loops = loops
         self._health = health
         self._around = around
         self._rung = asyncio.Event()
@@ -65,42 +64,37 @@ class HeartbeatExchange:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Heartbeats until `stop`. Raises SecondProcess where an older process runs with the same key."""
-        while not stop.is_set():
-            await self.once()
-            await self._pause(stop)
+        await self._loops.repeat(stop, "exchange of heartbeats", self.once, self._pause)
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Whatever changes the health, in this process or by an operator's command beside it, is told in a heartbeat at once."""
-        while not stop.is_set():
+
+        async def look() -> None:
             if self._health().mark != self._told:
                 self._changed.set()
+
+        async def rest(stop: asyncio.Event) -> None:
             await wait_for_any(stop, seconds=_LOOK_SECONDS)
+
+        await self._loops.repeat(stop, "looking at the own health", look, rest)
 
     async def once(self) -> None:
         """Hear the others, and write the own heartbeat. Raises SecondProcess where an older one runs with the same key."""
-        try:
-            async with within(_TIMEOUT):
-                # Heard first: another process on a host of the same name writes into the same place.
-                await self._listen()
-                self._changed.clear()
-                told = self._health().mark
-                await self._write()
-                self._told = told
-                await self._listen()
-                self._hearts.twins.said()
-        except Exception as error:  # noqa: BLE001 - Mongo or the key service may be away; the next beat comes
+        if not await self._loops.attempt(HEARTBEAT, self._hear_and_say, within=_TIMEOUT):
             self._told = None
-            self._outages.failed(_HEARTBEAT, error)
-        else:
-            self._outages.worked(_HEARTBEAT)
         self._end_if_younger()
-        try:
-            async with within(_TIMEOUT):
-                await self._around()
-        except Exception as error:  # noqa: BLE001 - Mongo or a node may be away; what was found before stands
-            self._outages.failed(_AROUND, error)
-        else:
-            self._outages.worked(_AROUND)
+        # What was found before stands where Mongo or a node is away.
+        await self._loops.attempt(_AROUND, self._around, within=_TIMEOUT)
+
+    async def _hear_and_say(self) -> None:
+        # Heard first: another process on a host of the same name writes into the same place.
+        await self._listen()
+        self._changed.clear()
+        told = self._health().mark
+        await self._write()
+        self._told = told
+        await self._listen()
+        self._hearts.twins.said()
 
     async def say_stopped(self) -> None:
         """The last heartbeat of a process that ends as it was asked to: nobody has to wait until it counts as late."""
@@ -152,14 +146,12 @@ class HeartbeatExchange:
     async def _hear_rung(self) -> None:
         rung = [*self._rung_ids]
         self._rung_ids.clear()
-        try:
-            async with within(_TIMEOUT):
-                rows = await heartbeats_at(self._store, rung)
-            self._hearts.listen(rows, self._members)
-        except (PyMongoError, TimeoutError) as error:
-            self._outages.failed(_HEARING, error)  # they are read with the next beat
-        else:
-            self._outages.worked(_HEARING)
+
+        async def hear() -> None:
+            self._hearts.listen(await heartbeats_at(self._store, rung), self._members)
+
+        # What fails here is read with the next beat.
+        await self._loops.attempt(_HEARING, hear, within=_TIMEOUT)
         self._end_if_younger()
 
     def _end_if_younger(self) -> None:

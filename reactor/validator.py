@@ -27,10 +27,10 @@ from reactor.adapters import (
     SameContent,
     WriteRefusedError,
 )
-from reactor.chains.errors import ChainError, RpcProblem
+from reactor.chains.errors import RpcProblem
 from reactor.chains.ethereum.client import EthereumChain
 from reactor.chains.ethereum.finality import Finality
-from reactor.chains.pocket import PocketChain, PocketRpcError
+from reactor.chains.pocket import PocketChain
 from reactor.documents.bridge import Bridge
 from reactor.documents.statuses import REQUESTS, Collection, Status
 from reactor.endpoints import EndpointWatch, SameEvents
@@ -41,11 +41,12 @@ from reactor.engine.feed import ChangeFeed
 from reactor.engine.heads import HeadSource
 from reactor.engine.keys import DONE, Cause, Key, Outcome, Waiting, WakeUp
 from reactor.engine.keys import Wake as EngineWake
+from reactor.engine.loops import Loops
 from reactor.engine.position import Token, token_seconds
 from reactor.engine.reactor import Reactor, SweepOptions
 from reactor.engine.supervisor import Supervisor
 from reactor.engine.tasks import wait_for_any
-from reactor.exchange import HeartbeatExchange
+from reactor.exchange import HEARTBEAT, HeartbeatExchange
 from reactor.flows.decisions import Wait
 from reactor.flows.facts import Quorum
 from reactor.handlers.agreement import agreed
@@ -76,7 +77,7 @@ from reactor.settings import Settings
 from reactor.state.journal import Journal
 from reactor.state.ledger import Ledger
 from reactor.state.lock import ProcessLock
-from reactor.state.problems import StateProblem
+from reactor.state.problems import SecondProcess, StateProblem
 from reactor.state.rows import EventKind
 from reactor.state.runs import note_run
 from reactor.store.insert import insert_missing
@@ -107,6 +108,10 @@ _LATE_SECONDS: Final = 1.0
 itself and at once."""
 # Who tells of failures, in words for people.
 _BOOKS: Final = "books"
+_BOOKS_TIMEOUT: Final = 600.0
+"""One look at the books: after a long outage thousands of outflows are explained in it."""
+_EXPECTED: Final = (RpcProblem, PyMongoError, StateProblem, KeyProblem, WriteRefusedError, TimeoutError)
+"""Errors whose own words say it all: they are logged without a traceback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +144,13 @@ class Validator:
         self._quorum: Quorum | None = None
         self.clock = SystemClock()
         self.outages = Outages(subject_of=subject_of)
-        self.heads = HeadSource(self.clock, outages=self.outages)
+        self.loops = Loops(self.clock, fatal=(SecondProcess,), expected=_EXPECTED, outages=self.outages)
+        self.heads = HeadSource(self.clock, loops=self.loops)
         self.dispatcher = Dispatcher(
             self.clock,
             Limits(concurrency=settings.engine.concurrency, timeout=settings.engine.handling_timeout_s, settle=_LATE_SECONDS),
             strange=self._is_strange,
-            expected=(RpcProblem, PyMongoError, StateProblem, KeyProblem, WriteRefusedError, TimeoutError),
+            expected=_EXPECTED,
             outages=self.outages,
         )
         self._strangers_after: dict[tuple[Collection, Status], ObjectId | None] = {}
@@ -233,7 +239,7 @@ class Validator:
             identity_clash=lambda: self.hearts.clash,
             silenced=self._silenced,
         )
-        self.endpoints = EndpointWatch(self.chains.ethereum, self.chains.pocket, self.settings, outages=self.outages)
+        self.endpoints = EndpointWatch(self.chains.ethereum, self.chains.pocket, self.settings, self.loops)
         self.books = Books(self.context)
         self.refusals = RefusalWatch(self.context, self._look_at_signed_mints)
         self.handlers: dict[Collection, Handler] = {
@@ -249,7 +255,7 @@ class Validator:
         self._add_scanners()
         self.vitals = self._vitals(admissions)
         self._stack.push_async_callback(self.vitals.close)
-        self.exchange = HeartbeatExchange(store, self.hearts, members, self.outages, self.health, self._look_around)
+        self.exchange = HeartbeatExchange(store, self.hearts, members, self.loops, self.health, self._look_around)
         self.reactor.feed.changes(store.names[Collection.HEARTBEAT]).subscribe(self.exchange.rang)
 
     def _content(self, kind: EventKind) -> SameContent | None:
@@ -276,10 +282,10 @@ class Validator:
             load_token=load,
             save_token=save,
             quiet=QUIET,
-            outages=self.outages,
+            loops=self.loops,
         )
         sweep = SweepOptions(every=self.settings.engine.sweep_interval_s)
-        reactor = Reactor(feed, self.heads, self.dispatcher, self.clock, sweep=sweep, outages=self.outages)
+        reactor = Reactor(feed, self.heads, self.dispatcher, self.clock, sweep=sweep, loops=self.loops)
         for role, handler in self.handlers.items():
             reactor.subscribe(names[role], _handling(handler), partial(self._open, role))
         feed.notices.subscribe(lambda _: self.schema.alarm())
@@ -367,6 +373,7 @@ class Validator:
             supervisor.add("heartbeat", self.exchange.run)
             supervisor.add("health", self.exchange.watch)
             supervisor.add("probes", self._probe)
+            supervisor.last("last heartbeat", self.exchange.say_stopped)
         logger.info(
             "validator {} of vault {} and token {}{}",
             self.me.address or "(no key)",
@@ -375,29 +382,27 @@ class Validator:
             ", observing" if self.observe else "",
         )
         await supervisor.run()
-        if not self.observe:
-            await self.exchange.say_stopped()
         logger.info("stopped")
 
     # ------------------------------------------------------------------ loops beside the reactor
 
     async def _keep_books(self, stop: asyncio.Event) -> None:
         """Explain outflows and mints whenever the ledger changed, and now and then."""
-        while not stop.is_set():
-            self._ledger_changed.clear()
-            self._take_retries()
-            try:
-                await self.books.check()
-                await self._ring_if_members_changed()
-                await self.refusals.look()
-            except (ChainError, PocketRpcError, PyMongoError) as error:
-                self.outages.failed(_BOOKS, error)
-            else:
-                self.outages.worked(_BOOKS)
-            self.outages.look()
+
+        async def rest(stop: asyncio.Event) -> None:
             await wait_for_any(stop, self._ledger_changed, seconds=_BOOKS_SECONDS)
 
-    def _take_retries(self) -> None:
+        await self.loops.repeat(stop, _BOOKS, self._look_at_books, rest, within=_BOOKS_TIMEOUT)
+
+    async def _look_at_books(self) -> None:
+        self._ledger_changed.clear()
+        self.outages.look()
+        await self.loops.attempt("taking up what operators asked for", self._take_retries)
+        await self.loops.attempt("looking for mints that the contracts refuse", self.refusals.look)
+        await self.books.check()
+        await self._ring_if_members_changed()
+
+    async def _take_retries(self) -> None:
         """What an operator wants taken up again is looked at now: as in a sweep, and also where it is backed off."""
         for role, document_id in self.ledger.take_retries():
             for cause in (Cause.SWEEP, Cause.TIMER):
@@ -436,9 +441,11 @@ class Validator:
 
     async def _probe(self, stop: asyncio.Event) -> None:
         every = min(PROBE_SECONDS, self.settings.engine.heartbeat_interval_s)
-        while not stop.is_set():
-            await self.vitals.probe()
+
+        async def rest(stop: asyncio.Event) -> None:
             await wait_for_any(stop, seconds=every)
+
+        await self.loops.repeat(stop, "trying disk and keys", self.vitals.probe, rest)
 
     def _silenced(self) -> str:
         return self.hearts.twins.silenced()
@@ -475,6 +482,8 @@ class Validator:
         if age is not None and age > _STALE_STREAM_SECONDS:
             warnings.append(f"the change stream is {age:.0f} s behind")
         warnings += [*self.oplog.problems, *self.schema.problems, *self.endpoints.problems]
+        # What the heartbeat's own loop says of it is over once this one is read.
+        warnings += self.loops.problems(but=frozenset({HEARTBEAT}))
         return Pulse(
             open_count=load.waiting + load.working + load.queued + load.stuck,
             open=open_documents(self.dispatcher, {self.store.names[role]: role for role in REQUESTS}, self._label),

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from reactor.engine.loops import is_cancelled
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -119,14 +121,21 @@ class Batcher(Generic[Item, Result]):
         except Exception as error:  # noqa: BLE001 - it belongs to the callers, who all get it
             self.counters.failed += 1
             results = [error] * len(batch)
-        except asyncio.CancelledError:
-            for _, answer in batch:
-                answer.cancel()
-            raise
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                for _, answer in batch:
+                    answer.cancel()
+                raise
+            self.counters.failed += 1
+            failure = BatchError("the flush was cancelled from within")
+            failure.__cause__ = error
+            results = [failure] * len(batch)
         for (_, answer), result in zip(batch, results, strict=True):
             if answer.done():
                 continue
-            if isinstance(result, Exception):
+            if isinstance(result, StopIteration):  # no future takes one
+                answer.set_exception(BatchError("the flush answered with a StopIteration"))
+            elif isinstance(result, Exception):
                 answer.set_exception(result)
             else:
                 answer.set_result(result)

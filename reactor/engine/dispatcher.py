@@ -23,6 +23,7 @@ from reactor.engine.backoff import Backoff
 from reactor.engine.clock import Clock
 from reactor.engine.entries import Entry, State
 from reactor.engine.keys import Cause, Done, Head, Key, Outcome, Waiting, WakeUp
+from reactor.engine.loops import described, is_cancelled, tellable
 from reactor.engine.timers import Timers
 from reactor.engine.waits import HeadIndex
 from reactor.outages import Outages
@@ -79,7 +80,7 @@ class StuckKey:
 @dataclass(slots=True)
 class Counters:
     """What a dispatcher has done since it was made. ``coalesced``: wake-ups that cost no handling of their own;
-    ``turned_away``: of strange keys that found no place."""
+    ``turned_away``: of strange keys that found no place; ``unjudged``: questions whether a key is strange that failed."""
 
     wakeups: int = 0
     coalesced: int = 0
@@ -88,6 +89,7 @@ class Counters:
     failed: int = 0
     timeouts: int = 0
     turned_away: int = 0
+    unjudged: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +229,7 @@ class Dispatcher:
 
     def _admitted(self, key: Key) -> Entry | None:
         entry = Entry(key)
-        entry.strange = self._strange is not None and self._strange(key)
+        entry.strange = self._asked_strange(key)
         if entry.strange:
             if self._strangers >= self._limits.strangers:
                 return None
@@ -236,10 +238,22 @@ class Dispatcher:
 
     def _is_strange(self, entry: Entry) -> bool:
         """Whether it still is: what was strange at first may be vouched for by now."""
-        if entry.strange and self._strange is not None and not self._strange(entry.key):
+        if entry.strange and not self._asked_strange(entry.key):
             entry.strange = False
             self._strangers -= 1
         return entry.strange
+
+    def _asked_strange(self, key: Key) -> bool:
+        """The owner's word; yes where it cannot be had, because its disk is away say: a wake-up must not fail for that."""
+        if self._strange is None:
+            return False
+        try:
+            return self._strange(key)
+        except Exception as error:  # noqa: BLE001 - the key stays in the bounded lane, and a sweep brings it again
+            self.counters.unjudged += 1
+            if self.counters.unjudged & (self.counters.unjudged - 1) == 0:
+                logger.warning("whether {} {} is strange cannot be told: {}", key.collection, key.id, described(error))
+            return True
 
     def _changed(self, entry: Entry) -> None:
         entry.rings += 1
@@ -338,8 +352,7 @@ class Dispatcher:
             self.counters.timeouts += 1
             raise TimeoutError(f"the handling took longer than {seconds:g} s") from error
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if is_cancelled():
                 raise
             raise RuntimeError("the handler was cancelled from within") from error
         if not isinstance(outcome, Done | Waiting):
@@ -388,7 +401,7 @@ class Dispatcher:
         pause = self._limits.backoff.pause(entry.failures, self._rng)
         self._due_within(entry.key, pause)
         group = f"{entry.key.collection} documents"
-        began = self._outages.failed(_shown(entry.key), error, lasting=False, group=group)
+        began = self._outages.failed(_shown(entry.key), tellable(error), lasting=False, group=group)
         if began and not isinstance(error, self._expected):
             logger.opt(exception=error).error("{}: this should not happen, please report it", _shown(entry.key))
 

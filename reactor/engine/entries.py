@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import Enum, auto
 
 from reactor.engine.keys import ON_CHANGE, Cause, Key, Outcome, Ticket, Waiting, Wake
-from reactor.sentences import sentence
+from reactor.engine.loops import described
 
 
 class State(Enum):
@@ -92,6 +92,6 @@ class Entry:
             self.since = now
         self.state = State.BACKOFF
         self.failures += 1
-        self.error = sentence(error)
+        self.error = described(error)
         self.in_work += self.tickets
         self.tickets = []

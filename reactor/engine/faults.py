@@ -7,7 +7,9 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 
 class StreamFault(StrEnum):
-    """``AGAIN``: nothing is lost, reopen from the tracked token. ``LOST``: new token, scan, go on. ``OURS``: a bug."""
+    """``AGAIN``: nothing is lost, reopen from the tracked token. ``LOST``: new token, scan, go on. ``OURS``: an error that no
+    server is known to send, so a bug of ours or an answer that nobody foresaw: as ``LOST``, for no event can be trusted to have
+    been passed on."""
 
     AGAIN = "again"
     LOST = "lost"

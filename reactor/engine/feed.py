@@ -21,10 +21,9 @@ from reactivex.subject import Subject
 from reactor.engine.backoff import Backoff
 from reactor.engine.clock import Clock, SystemClock
 from reactor.engine.faults import StreamFault, StreamInvalidatedError, classify
-from reactor.engine.position import EventTicket, PositionTracker, Token, token_seconds
+from reactor.engine.loops import Loops, described, is_cancelled
+from reactor.engine.position import EventTicket, PositionTracker, Token, is_token, token_seconds
 from reactor.engine.tasks import run_until, within
-from reactor.outages import Outages
-from reactor.sentences import sentence
 
 Client = AsyncMongoClient[dict[str, Any]]
 Event = Mapping[str, Any]
@@ -38,6 +37,7 @@ DATABASE_OPERATIONS = ("dropDatabase", "invalidate")
 _STREAM = "change stream"
 _SCAN = "scan of open documents"
 _SAVING = "saving the stream position"
+_PROVEN_SECONDS = 60.0  # a stream that has gone on for so long has left the fault before it behind
 
 
 class ScanReason(StrEnum):
@@ -46,6 +46,7 @@ class ScanReason(StrEnum):
     START = "start"
     HISTORY_LOST = "history_lost"
     DROPPED = "dropped"
+    FAULT = "fault"
 
 
 class Change(NamedTuple):
@@ -91,7 +92,8 @@ class FeedOptions:
 @dataclass(slots=True)
 class FeedCounters:
     """``restarts``: streams reopened from the tracked token. ``history_lost``: new tokens after a loss. ``notices``:
-    collections dropped or renamed. ``save_failures``, ``scan_failures``: retried by themselves."""
+    collections dropped or renamed. ``save_failures``, ``scan_failures``: retried by themselves. ``faults``: sessions that ended
+    with an error that no server is known to send."""
 
     events: int = 0
     restarts: int = 0
@@ -101,6 +103,7 @@ class FeedCounters:
     scan_failures: int = 0
     saves: int = 0
     save_failures: int = 0
+    faults: int = 0
 
 
 def stream_client(uri: str, **options: object) -> Client:
@@ -154,9 +157,9 @@ class ChangeFeed:
         clock: Clock | None = None,
         options: FeedOptions | None = None,
         rng: random.Random | None = None,
-        outages: Outages | None = None,
+        loops: Loops | None = None,
     ) -> None:
-        """``outages``: where failures are told."""
+        """``loops``: those of the whole process."""
         self._client_factory = client_factory
         self._database = database
         self._subjects: dict[str, Subject[Change]] = {name: Subject() for name in collections}
@@ -167,10 +170,11 @@ class ChangeFeed:
         self._clock = clock or SystemClock()
         self._options = options or FeedOptions()
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
-        self._outages = outages or Outages(self._clock.monotonic)
+        self._loops = loops or Loops(self._clock, rng=self._rng)
         self._tracker = PositionTracker(self._options.max_open)
         self._scan_due: ScanReason | None = ScanReason.START
         self._failures = 0
+        self._faults = 0
         self._saved: Token | None = None
         self._saved_at = 0.0
         self._saved_finished = 0
@@ -237,22 +241,38 @@ class ChangeFeed:
             await client.close()
 
     async def _load(self) -> Token | None:
-        async with within(self._options.save_timeout):
-            token = await self._load_token()
-        if token is not None and not isinstance(token, Mapping):
-            logger.error("the saved stream position is not a resume token: it is ignored, and all is scanned")
+        """The saved token, or none: it only saves work, so one that cannot be read costs a scan and never the start."""
+        try:
+            async with within(self._options.save_timeout):
+                token = await self._load_token()
+        except Exception as error:  # noqa: BLE001 - whatever lies there, nothing is lost by reading all open documents
+            logger.error("the saved stream position cannot be read, all open documents are read again: {}", described(error))
+            return None
+        if token is not None and not is_token(token):
+            logger.error("the saved stream position is not a resume token, all open documents are read again")
             return None
         return token
 
     async def _follow(self, client: Client, scan: Scan, pace: Callable[[], Awaitable[None]] | None) -> None:
         while True:
+            began = self._clock.monotonic()
             try:
                 await self._session(client, scan, pace)
-            except Exception as error:  # noqa: BLE001 - classified: only what the stream itself raises is survived
-                self._failures += 1
-                self._broken(error)
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+                self._ended(began, TimeoutError("the driver cancelled the session from within"))
+            except Exception as error:  # noqa: BLE001 - classified: what the server sends never ends this loop
+                self._ended(began, error)
             self.live.clear()
-            await self._clock.sleep(self._options.backoff.pause(max(1, self._failures), self._rng))
+            await self._clock.sleep(self._options.backoff.pause(max(1, self._failures, self._faults), self._rng))
+
+    def _ended(self, began: float, error: Exception) -> None:
+        self._failures += 1
+        if self._clock.monotonic() - began > _PROVEN_SECONDS:
+            self._faults = 0
+        self._broken(error)
+        self._loops.failed(_STREAM, error)
 
     def _broken(self, error: Exception) -> None:
         fault = classify(error, self._failures)
@@ -263,12 +283,17 @@ class ChangeFeed:
                 self.counters.history_lost += 1
                 self._scan_due = ScanReason.HISTORY_LOST
                 self._tracker.reset(None)
-                logger.error("change stream history is lost, all open documents are read again: {}", sentence(error))
+                logger.error("change stream history is lost, all open documents are read again: {}", described(error))
             case StreamFault.AGAIN:
                 self.counters.restarts += 1
-                self._outages.failed(_STREAM, error)
             case StreamFault.OURS:
-                raise error
+                # Which event it was is not known, so none is trusted to have been passed on.
+                self._faults += 1
+                self.counters.faults += 1
+                self._scan_due = ScanReason.FAULT
+                self._tracker.reset(None)
+                if self._faults & (self._faults - 1) == 0:
+                    logger.error("change stream failed unexpectedly, all open documents are read again: {}", described(error))
 
     async def _session(self, client: Client, scan: Scan, pace: Callable[[], Awaitable[None]] | None) -> None:
         async with within(self._options.open_timeout):
@@ -286,7 +311,7 @@ class ChangeFeed:
                 async with asyncio.timeout(self._options.poll_timeout):
                     event = await stream.try_next()
                 self._failures, self._answered_at = 0, self._clock.monotonic()
-                self._outages.worked(_STREAM)
+                self._loops.succeeded(_STREAM)
                 if event is None:
                     self._tracker.passed(stream.resume_token)
                     continue
@@ -330,18 +355,11 @@ class ChangeFeed:
     async def _rescan(self, scan: Scan, reason: ScanReason) -> None:
         """Scans until it succeeds: to go live without it would lose what happened before the token."""
         tries = 0
-        while True:
-            try:
-                await scan(reason)
-            except Exception as error:  # noqa: BLE001 - a scan reads the database, which may be away for a while
-                tries += 1
-                self.counters.scan_failures += 1
-                self._outages.failed(_SCAN, error)
-                await self._clock.sleep(self._options.backoff.pause(tries, self._rng))
-            else:
-                self.counters.scans += 1
-                self._outages.worked(_SCAN)
-                return
+        while not await self._loops.attempt(_SCAN, lambda: scan(reason)):
+            tries += 1
+            self.counters.scan_failures += 1
+            await self._clock.sleep(self._options.backoff.pause(tries, self._rng))
+        self.counters.scans += 1
 
     # ---------------------------------------------------------------- position
 
@@ -358,13 +376,13 @@ class ChangeFeed:
         if token is None or token == self._saved:
             return
         self._saved_at = self._clock.monotonic()
-        try:
-            async with within(self._options.save_timeout):
-                await self._save_token(token)
-        except Exception as error:  # noqa: BLE001 - a full disk must not stop documents from moving
-            self.counters.save_failures += 1
-            self._outages.failed(_SAVING, error, level="ERROR")
-        else:
+
+        async def save() -> None:
+            await self._save_token(token)
+
+        # A full disk must not stop documents from moving.
+        if await self._loops.attempt(_SAVING, save, within=self._options.save_timeout, level="ERROR"):
             self.counters.saves += 1
-            self._outages.worked(_SAVING)
             self._saved, self._saved_finished = token, finished
+        else:
+            self.counters.save_failures += 1

@@ -11,9 +11,8 @@ from reactivex.subject import Subject
 from reactor.engine.backoff import Backoff
 from reactor.engine.clock import Clock
 from reactor.engine.keys import Head
+from reactor.engine.loops import Loops, described
 from reactor.engine.tasks import run_until, within
-from reactor.outages import Outages
-from reactor.sentences import sentence
 
 Follow = Callable[[], AsyncIterator[int]]
 
@@ -29,19 +28,17 @@ class HeadSource:
         silence: float = 1800.0,
         backoff: Backoff | None = None,
         rng: random.Random | None = None,
-        outages: Outages | None = None,
+        loops: Loops | None = None,
     ) -> None:
-        """``silence``: seconds without a head after which a source is started anew. ``outages``: where failures are told."""
+        """``silence``: seconds without a head after which a source is started anew. ``loops``: those of the whole process,
+        which then bring their own ``backoff``."""
         self._clock = clock
         self._silence = silence
-        self._backoff = backoff or Backoff(first=0.5, most=15.0)
-        self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
-        self._outages = outages or Outages(clock.monotonic)
+        self._loops = loops or Loops(clock, backoff=backoff, rng=rng)
         self._follow: dict[str, Follow] = {}
         self._heads: Subject[Head] = Subject()
         self._newest: dict[str, int] = {}
         self._highest: dict[str, int] = {}
-        self.failures: dict[str, int] = {}
 
     @property
     def heads(self) -> Observable[Head]:
@@ -53,7 +50,11 @@ class HeadSource:
         if chain in self._follow:
             raise ValueError(f"chain {chain!r} has a source of heads already")
         self._follow[chain] = follow
-        self.failures[chain] = 0
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How often the source of each chain has failed."""
+        return {chain: self._loops.failures.get(_name(chain), 0) for chain in self._follow}
 
     def newest(self, chain: str) -> int | None:
         """The height reported last."""
@@ -75,7 +76,7 @@ class HeadSource:
 
     def well(self, chain: str) -> None:
         """The source reads its chain, whether that has a new head or not: what was away is away no more."""
-        self._outages.worked(_name(chain))
+        self._loops.succeeded(_name(chain))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follows all chains until ``stop``."""
@@ -85,26 +86,25 @@ class HeadSource:
             await stop.wait()
 
     async def _run_chain(self, chain: str, follow: Follow) -> None:
-        failures = 0
         heights: AsyncIterator[int] | None = None
-        while True:
+
+        async def next_head() -> None:
+            nonlocal heights
+            if heights is None:
+                heights = aiter(follow())
             try:
-                if heights is None:
-                    heights = aiter(follow())
                 async with within(self._silence):
                     height = await anext(heights)
-                _require_height(chain, height)
-            except Exception as error:  # noqa: BLE001 - a chain's node may fail in any way; the engine goes on
-                failures += 1
-                self.failures[chain] += 1
-                self._outages.failed(_name(chain), error)
+            except StopAsyncIteration:
+                raise RuntimeError("its source of heads came to an end") from None
+            _require_height(chain, height)
+            self.observe(chain, height)
+
+        while True:
+            if not await self._loops.attempt(_name(chain), next_head):
                 await _close(heights)
                 heights = None
-                await self._clock.sleep(self._backoff.pause(failures, self._rng))
-            else:
-                failures = 0
-                self.well(chain)
-                self.observe(chain, height)
+                await self._clock.sleep(self._loops.pause(_name(chain)))
 
 
 def _name(chain: str) -> str:
@@ -124,4 +124,4 @@ async def _close(heights: AsyncIterator[int] | None) -> None:
         async with asyncio.timeout(5):
             await close()
     except Exception as error:  # noqa: BLE001 - it is broken already; its failure was reported
-        logger.debug("closing a broken source of heads: {}", sentence(error))
+        logger.debug("closing a broken source of heads: {}", described(error))

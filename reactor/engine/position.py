@@ -92,6 +92,15 @@ class PositionTracker:
             self._room.set()
 
 
+def is_token(found: object) -> bool:
+    """Whether this has the form of a resume token: a document whose `_data` is a KeyString in hex."""
+    data = found.get("_data") if isinstance(found, Mapping) else None
+    try:
+        return isinstance(data, str) and bool(bytes.fromhex(data))
+    except ValueError:
+        return False
+
+
 def token_seconds(token: Token | None) -> int | None:
     """The cluster time (Unix seconds) inside a resume token, or ``None`` if it has another form."""
     data = token.get("_data") if token else None

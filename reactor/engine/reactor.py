@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 
 import reactivex
 from loguru import logger
@@ -20,8 +21,8 @@ from reactor.engine.dispatcher import Dispatcher, Handler
 from reactor.engine.feed import Change, ChangeFeed, ScanReason
 from reactor.engine.heads import HeadSource
 from reactor.engine.keys import Cause, Head, Key, WakeUp
+from reactor.engine.loops import Loops
 from reactor.engine.tasks import run_until, within
-from reactor.outages import Outages
 
 OpenIds = Callable[[], AsyncIterator[Hashable]]
 BeforeSweep = Callable[[], Awaitable[None]]
@@ -59,9 +60,9 @@ class Reactor:
         *,
         sweep: SweepOptions | None = None,
         rng: random.Random | None = None,
-        outages: Outages | None = None,
+        loops: Loops | None = None,
     ) -> None:
-        """``outages``: where failed sweeps are told."""
+        """``loops``: those of the whole process."""
         self.feed = feed
         self.heads = heads
         self.dispatcher = dispatcher
@@ -69,7 +70,7 @@ class Reactor:
         self._clock = clock
         self._sweep = sweep or SweepOptions()
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
-        self._outages = outages or Outages(clock.monotonic)
+        self._loops = loops or Loops(clock, rng=rng)
         self._open: dict[str, OpenIds] = {}
         self._subscribed: list[str] = []
         self._prepare: list[tuple[str, BeforeSweep]] = []
@@ -153,7 +154,7 @@ class Reactor:
         """All open documents, or an exception: the feed then scans again."""
         logger.info("reading all open documents: {}", reason)
         for name, prepare in self._prepare:
-            await self._guarded(name, self._prepared(prepare))
+            await self._guarded(name, partial(self._prepared, prepare))
         for name, open_ids in self._open.items():
             await self._ring_all(name, open_ids, Cause.START)
 
@@ -163,19 +164,15 @@ class Reactor:
             spread = self._sweep.jitter
             await self._clock.sleep(self._sweep.every * self._rng.uniform(1 - spread, 1 + spread))
             for name, prepare in self._prepare:
-                await self._guarded(name, self._prepared(prepare))
+                await self._guarded(name, partial(self._prepared, prepare))
             for name, open_ids in self._open.items():
-                await self._guarded(name, self._ring_all(name, open_ids, Cause.SWEEP))
+                await self._guarded(name, partial(self._ring_all, name, open_ids, Cause.SWEEP))
             self.counters.sweeps += 1
 
-    async def _guarded(self, name: str, part: Awaitable[None]) -> None:
-        try:
-            await part
-        except Exception as error:  # noqa: BLE001 - the database or a node may be away; the next sweep comes
+    async def _guarded(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
+        # The database or a node may be away: the other parts go on, and the next sweep tries this one again.
+        if not await self._loops.attempt(f"sweep of {name}", part):
             self.counters.failures += 1
-            self._outages.failed(f"sweep of {name}", error)
-        else:
-            self._outages.worked(f"sweep of {name}")
 
     async def _prepared(self, prepare: BeforeSweep) -> None:
         async with within(self._sweep.prepare_timeout):

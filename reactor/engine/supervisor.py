@@ -1,4 +1,8 @@
-"""Runs the process's loops: one fault ends them all, a signal stops them in seconds, nothing lives on half."""
+"""Runs the process's loops: one fault ends them all, a signal stops them in seconds, nothing lives on half.
+
+A fault is one of the engine's own machinery, or what ``Loops`` was told to let through: what a round of a loop raises otherwise
+ends that round alone (``reactor.engine.loops``).
+"""
 
 import asyncio
 import signal
@@ -6,7 +10,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from loguru import logger
 
+from reactor.engine.loops import described
+from reactor.engine.tasks import run_until
+
 Loop = Callable[[asyncio.Event], Awaitable[None]]
+LastAct = Callable[[], Awaitable[object]]
 
 
 class LoopError(RuntimeError):
@@ -28,6 +36,7 @@ class Supervisor:
         self._cancel_grace = cancel_grace
         self._signals = tuple(signals)
         self._loops: dict[str, Loop] = {}
+        self._last: list[tuple[str, LastAct, float]] = []
         self._hurry = asyncio.Event()
         self.stop = asyncio.Event()
 
@@ -36,6 +45,14 @@ class Supervisor:
         if name in self._loops:
             raise ValueError(f"a loop named {name!r} runs already")
         self._loops[name] = loop
+
+    def last(self, name: str, act: LastAct, *, within: float = 3.0) -> None:
+        """Adds what is done once all loops have stopped as asked, in order, each for at most ``within`` seconds.
+
+        What it raises is told and changes nothing: the process ends well all the same. It is left out after a fault, and cut
+        short by a second signal.
+        """
+        self._last.append((name, act, within))
 
     async def run(self) -> None:
         """Runs all loops until a signal or ``stop`` (returns) or the first fault (raises ``LoopError``)."""
@@ -49,6 +66,8 @@ class Supervisor:
             faults = _faults(tasks, stopped=self.stop.is_set())
             self.stop.set()
             await self._wind_down(tasks)
+            if not (faults or _faults(tasks, stopped=True)):
+                await self._act_last()
         finally:
             stopping.cancel()
             for task in tasks:
@@ -68,6 +87,16 @@ class Supervisor:
             self._hurry.set()
         self.stop.set()
 
+    async def _act_last(self) -> None:
+        for name, act, seconds in self._last:
+            if self._hurry.is_set():
+                return
+            try:
+                async with asyncio.timeout(seconds):
+                    await run_until(self._hurry, _awaited(act))
+            except Exception as error:  # noqa: BLE001 - whoever is told of the end may be away, and the end comes all the same
+                logger.warning("{}: {}", name, described(error))
+
     async def _wind_down(self, tasks: dict[asyncio.Task[None], str]) -> None:
         hurry = asyncio.ensure_future(self._hurry.wait())
         everything = asyncio.ensure_future(asyncio.wait(tasks))
@@ -84,6 +113,10 @@ class Supervisor:
         if deaf:
             names = ", ".join(tasks[task] for task in deaf)
             raise LoopError(f"these loops ignored their cancellation: {names}")
+
+
+async def _awaited(act: LastAct) -> None:
+    await act()
 
 
 async def _named(name: str, loop: Loop, stop: asyncio.Event) -> None:

@@ -43,13 +43,19 @@ async def within(seconds: float) -> AsyncIterator[None]:
 
 
 async def run_until(stop: asyncio.Event, work: Coroutine[object, object, None]) -> None:
-    """Runs ``work`` until it ends or ``stop`` is set, which cancels it. What it raises is raised."""
+    """Runs ``work`` until it ends or ``stop`` is set, which cancels it. What it raises is raised.
+
+    A cancellation that nobody asked for is a RuntimeError: without a word it would leave a process that lives on half.
+    """
     task = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        asked = stop.is_set()
     finally:
         stopping.cancel()
         await end(task)
+    if task.cancelled() and not asked:
+        raise RuntimeError("the work was cancelled from within")
     if not task.cancelled() and (error := task.exception()) is not None:
         raise error

@@ -21,6 +21,7 @@ from reactor.engine.faults import StreamFault, StreamInvalidatedError, classify
 from reactor.engine.feed import Change, pipeline
 from reactor.engine.heads import HeadSource
 from reactor.engine.keys import DONE, Cause, Head, Outcome, Waiting, Wake
+from reactor.engine.loops import Loops
 from reactor.engine.position import PositionTracker, token_seconds
 from reactor.engine.reactor import Reactor, SweepOptions
 from reactor.engine.supervisor import LoopError, Supervisor
@@ -163,7 +164,7 @@ async def test_heads_go_on_after_failures_backwards_and_beside_each_other() -> N
 async def test_a_chain_that_answers_without_a_new_head_is_away_no_more() -> None:
     clock = VirtualClock()
     outages = Outages(clock.monotonic)
-    source = HeadSource(clock, backoff=Backoff(1.0, 1.0), outages=outages)
+    source = HeadSource(clock, loops=Loops(clock, backoff=Backoff(1.0, 1.0), outages=outages))
     back = asyncio.Event()
 
     async def eth() -> AsyncIterator[int]:
