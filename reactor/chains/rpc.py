@@ -282,6 +282,11 @@ class Endpoints:
         if known is None or known.until <= self.now():
             logger.warning("{} stands back: it refuses a call: {}", endpoint.name, error)
 
+    def serves(self, endpoint: Endpoint, call: str) -> None:
+        """It answered this call as the protocol says: a refusal of it is forgotten before its time."""
+        if endpoint.refusals.pop(call, None) is not None:
+            logger.info("{} answers {} again", endpoint.name, call)
+
     async def each(
         self, endpoints: Iterable[Endpoint], operation: Callable[[Endpoint], Awaitable[T]]
     ) -> dict[Endpoint, T | RpcProblem]:

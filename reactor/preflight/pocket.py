@@ -19,11 +19,15 @@ _NODES: Final = "check pocket.rpc_urls and the nodes behind them"
 
 async def check_endpoints(chain: PocketChain, settings: Settings) -> tuple[list[CheckResult], PocketBlock | None]:
     """Every endpoint answers, serves the configured chain and shows what the others show; the highest head."""
-    outcomes = await chain.check()
+    outcomes = await chain.check(settings.pocket.vault_address)
     heads = [outcome.head for outcome in outcomes if outcome.head is not None]
     results = []
     for outcome in outcomes:
         if outcome.head is not None:
+            everywhere = all(other.failing or other.head is None for other in outcomes)
+            unserved: Level = "error" if everywhere else "warning"
+            remedy = "this endpoint does not let through what the bridge asks: correct its URL, key or plan, or remove it"
+            results += [failed("Pocket endpoint", one, remedy, unserved) for one in outcome.failing]
             continue
         wrong = "chain id is" in outcome.error
         # SECURITY: a node of another chain would show other deposits.

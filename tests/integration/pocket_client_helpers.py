@@ -137,6 +137,8 @@ class Node:
         return reply({"param_key": body["key"], "param_value": '"8"'})
 
     def on_client_rawtx(self, body: dict[str, Any]) -> web.Response:
+        if not body["raw_hex_bytes"]:
+            return reply({"code": 2, "logs": None, "raw_log": "txBytes are empty", "txhash": tx_hash(b"").upper()})
         return reply({"logs": None, "txhash": tx_hash(bytes.fromhex(body["raw_hex_bytes"])).upper()})
 
 

@@ -230,5 +230,5 @@ async def test_a_window_that_the_node_cannot_show_is_not_ready_by_block_either(n
     with pytest.raises(WindowNotReady) as caught:
         await chain.window(VAULT, 90, 101, by_block=True)
     assert caught.value.readable_to == 100
-    node.override["query/balance"] = lambda body: refuse("not executed") if body["height"] == 100 else None
+    node.override["query/balance"] = lambda body: refuse("wanted to load target 100") if body["height"] == 100 else None
     assert (await chain.window(VAULT, 90, 100, by_block=True)).to_height == 99

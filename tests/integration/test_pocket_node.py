@@ -322,6 +322,6 @@ async def test_the_validators_client_and_the_node_agree(node: PocketNode) -> Non
         assert await client.balance(VAULT.address) == node.balance(VAULT.address)
         assert await client.param("auth/TxSigLimit") == "8"
         with node.misbehaving(WrongChainId()):
-            (status,) = await client.check()
+            (status,) = await client.check(VAULT.address)
             assert status.head is None
             assert "mainnet" in status.error

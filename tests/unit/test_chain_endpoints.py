@@ -9,7 +9,7 @@ from email.utils import format_datetime
 import pytest
 
 from reactor.chains.agreement import Question, agree, at_least, checked_agreement
-from reactor.chains.errors import ChainError, NotAgreed, NotFound, RpcUnavailable, WrongChain, retry_after_seconds
+from reactor.chains.errors import ChainError, NotAgreed, NotFound, RpcRefused, RpcUnavailable, WrongChain, retry_after_seconds
 from reactor.chains.limits import DEFAULT_RATE, Rate, rate_for
 from reactor.chains.rpc import VERIFY_AGAIN, Endpoint, Endpoints, Retries
 from reactor.chains.survey import DOUBT_SECONDS, survey
@@ -508,3 +508,19 @@ async def test_agreement_too_asks_the_one_that_answered_before_last() -> None:
     nodes, pool = Nodes(a="yes", b="yes", c="yes"), pool_of(Clock())
     assert await agree(pool, 2, question(), nodes, last="http://a") == "yes"
     assert sorted(nodes.asked) == ["b", "c"]
+
+
+async def test_a_refused_call_is_forgiven_when_it_is_answered_and_not_before() -> None:
+    nodes, pool = (
+        Nodes(a=RpcRefused("HTTP 404: default backend", endpoint="http://a", method="logs"), b="yes"),
+        pool_of(Clock(), "ab"),
+    )
+    assert await pool.run(nodes) == "yes"
+    told = pool.problems()
+    assert len(told) == 1
+    assert "default backend" in told[0]
+    nodes.says["a"] = "yes"
+    await pool.each(pool.all, nodes)
+    assert (pool.problems(), pool.order()[0].name) == (told, "http://b"), "another call says nothing of it"
+    pool.serves(pool.all[0], "logs")
+    assert (pool.problems(), pool.order()[0].name) == ([], "http://a")

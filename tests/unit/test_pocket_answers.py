@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from reactor.chains.pocket.errors import MalformedAnswer, NotFound, PocketRpcError, RpcRefused, RpcUnavailable
+from reactor.chains.errors import Means
+from reactor.chains.pocket.errors import MalformedAnswer, NoNodesAnswer, NotFound, PocketRpcError, RpcRefused, RpcUnavailable
 from reactor.chains.pocket.morse import answers
 from reactor.chains.pocket.morse.codec import OtherMsg, StdTx, encode_tx, tx_hash
 from reactor.chains.pocket.morse.questions import same_block, same_tx, same_window
@@ -68,10 +69,11 @@ NOT_FOUND = json.dumps({"code": 66, "message": f"tx ({HASH}) not found"}).encode
     [
         (200, b"", MalformedAnswer, "empty body"),
         (200, b"<html>", MalformedAnswer, "<html>"),
-        pytest.param(200, b"[" * 100_000, MalformedAnswer, "nested too deep", id="deep"),
+        pytest.param(200, b"[" * 100_000, MalformedAnswer, "not JSON (RecursionError)", id="deep"),
         (200, b'"{"', MalformedAnswer, "not JSON"),
         (200, NOT_FOUND, NotFound, "not found"),
-        (200, b'{"code":1,"message":"no"}', RpcRefused, "no"),
+        (200, b'{"code":400,"message":"no"}', RpcRefused, "no"),
+        (200, b'{"code":1,"message":"no"}', RpcUnavailable, "gateway error 1: no"),
         (200, b'{"error":{"code":-1,"message":"overloaded"}}', RpcUnavailable, "gateway error -1: overloaded"),
         (200, b'{"error":{}}', RpcUnavailable, "gateway error None"),
         (200, b'{"error":{"code":1,"message":"tx already exists in cache"}}', RpcRefused, "exists in cache"),
@@ -84,14 +86,16 @@ NOT_FOUND = json.dumps({"code": 66, "message": f"tx ({HASH}) not found"}).encode
         (429, b"", RpcUnavailable, "HTTP 429: empty body"),
         (408, b"", RpcUnavailable, "HTTP 408"),
         (425, b"", RpcUnavailable, "HTTP 425"),
-        (302, b"", RpcUnavailable, "HTTP 302"),
+        (302, b"", NoNodesAnswer, "HTTP 302"),
         (400, NOT_FOUND, NotFound, "not found"),
-        (400, b'{"message":"bad"}', RpcRefused, "bad"),
-        (400, b'{"message":5}', RpcUnavailable, "HTTP 400 without"),
-        (400, b"[]", RpcUnavailable, "HTTP 400 without"),
-        (404, b"404 page not found", RpcRefused, "HTTP 404"),
-        (405, b"", RpcRefused, "HTTP 405"),
-        (199, b"", RpcUnavailable, "HTTP 199 without"),
+        (400, b'{"code":400,"message":"bad"}', RpcRefused, "bad"),
+        (400, b'{"message":"bad"}', NoNodesAnswer, "bad"),
+        (400, b'{"message":5}', NoNodesAnswer, "HTTP 400"),
+        (400, b"[]", NoNodesAnswer, "HTTP 400"),
+        (404, NOT_FOUND, NoNodesAnswer, "HTTP 404"),
+        (404, b"404 page not found", NoNodesAnswer, "HTTP 404"),
+        (405, b"", NoNodesAnswer, "HTTP 405"),
+        (199, b"", NoNodesAnswer, "HTTP 199"),
     ],
 )  # fmt: skip
 def test_bodies_that_are_refused(status: int, body: bytes, kind: type[Exception], text: str) -> None:
@@ -104,11 +108,70 @@ def test_bodies_that_are_refused(status: int, body: bytes, kind: type[Exception]
 
 def test_a_refusal_carries_its_status_and_a_long_body_is_cut() -> None:
     with pytest.raises(RpcRefused) as refused:
-        answers.read_body(ASKED, 400, b'{"message":"bad"}')
+        answers.read_body(ASKED, 400, b'{"code":400,"message":"bad"}')
     assert refused.value.status == 400
     with pytest.raises(RpcUnavailable) as cut:
         answers.read_body(ASKED, 502, b"x" * 1000)
     assert cut.value.text == "HTTP 502: " + "x" * 300 + "…"
+
+
+NODE_CALLS = ("query/height", "query/block", "query/tx", "query/accounttxs", "query/balance", "query/param", "client/rawtx")
+GATEWAYS_NO = {
+    "plain": b"default backend - 404\n",
+    "router": b"404 page not found\n",
+    "method": b"Method Not Allowed\n",
+    "empty": b"",
+    "html": b"<html><body>404 Not Found</body></html>",
+    "message": b'{"message":"no Route matched with those values"}',
+    "code": b'{"code":401,"message":"invalid API key"}',
+    "more": b'{"code":400,"message":"bad request","request_id":"1"}',
+    "error": b'{"error":"not found"}',
+    "errors": b'{"error":{"code":-32600,"message":"unauthorized"}}',
+    "text": b'"not found"',
+    "list": b"[]",
+    "null": b"null",
+    "node's words, foreign form": json.dumps({"error": f"tx ({HASH}) not found"}).encode(),
+}
+STATUSES = [*range(300, 309), *range(400, 419), 421, 422, 423, 424, 426, 428, 431, 451, 499, 500, 502, 503, 504, 520, 530, 599]
+
+
+@pytest.mark.parametrize("call", [*NODE_CALLS, "query/unconfirmedtx"])
+@pytest.mark.parametrize("name", GATEWAYS_NO)
+def test_a_gateways_no_is_the_endpoints_fault_whatever_was_asked(call: str, name: str) -> None:
+    """Every status with every body that no node sends: fail over, stand back, never the chain's word."""
+    for status in STATUSES:
+        if call == "query/unconfirmedtx" and (status, name) in {(404, "router"), (405, "method")}:
+            continue  # an older node's, see below
+        with pytest.raises(RpcUnavailable) as caught:
+            answers.read_body(answers.Asked("node0", call), status, GATEWAYS_NO[name])
+        assert caught.value.about == call
+        lasting = status < 500 and status != 408
+        assert caught.value.means is (Means.UNABLE if lasting else Means.FAULT)
+        assert isinstance(caught.value, NoNodesAnswer) == lasting
+
+
+@pytest.mark.parametrize("status", [*STATUSES[:9], 401, 403, 404, 405, 409, 418, 451, 500, 503])
+@pytest.mark.parametrize("message", [f"tx ({HASH}) not found", "tx already exists in cache", "no"])
+def test_a_nodes_own_words_count_with_its_own_status_alone(status: int, message: str) -> None:
+    body = json.dumps({"code": 400, "message": message}).encode()
+    with pytest.raises(RpcUnavailable):
+        answers.read_body(ASKED, status, body)
+    with pytest.raises((NotFound, RpcRefused)) as own:
+        answers.read_body(ASKED, 400, body)
+    assert own.value.means is Means.ELSEWHERE, "another node may know better"
+
+
+@pytest.mark.parametrize(("status", "name"), [(404, "router"), (405, "method")])
+def test_an_older_node_lacks_the_look_up_in_the_mempool_alone(status: int, name: str) -> None:
+    with pytest.raises(RpcRefused):
+        answers.read_body(answers.Asked("node0", "query/unconfirmedtx"), status, GATEWAYS_NO[name])
+
+
+@pytest.mark.parametrize("call", ["query/height", "query/accounttxs", "query/param"])
+def test_what_no_node_refuses_is_a_fault_even_in_its_form(call: str) -> None:
+    for status in (200, 400):
+        with pytest.raises(NoNodesAnswer, match="which no node does: no"):
+            answers.read_body(answers.Asked("node0", call), status, b'{"code":400,"message":"no"}')
 
 
 # --- typed access -----------------------------------------------------------------------------------------------------

@@ -113,8 +113,8 @@ class PocketChain(Protocol):
         """A block's header (0: the latest). Raises NotFound beyond the head."""
         ...
 
-    async def check(self) -> tuple[EndpointStatus, ...]:
-        """Every endpoint's head and chain, or its fault. Never raises."""
+    async def check(self, address: str) -> tuple[EndpointStatus, ...]:
+        """Every endpoint's head and chain, and whether it serves each call that is used, or its fault. Never raises."""
         ...
 
     async def window(

@@ -52,8 +52,17 @@ class RpcUnavailable(PocketRpcError):  # noqa: N818 - the field's term, and the 
     retryable = True
 
 
+class NoNodesAnswer(RpcUnavailable):
+    """An answer came, but none that a node gives: what answers is no node, or lets this call not through. Ask elsewhere."""
+
+    means = Means.UNABLE
+    retryable = False
+
+
 class RpcRefused(PocketRpcError):  # noqa: N818
-    """The node understood the call and said no. Repeating it unchanged will not help; `text` is the node's own."""
+    """The node understood the call and said no, in the protocol's own form; `text` is its own. Another one may say yes."""
+
+    means = Means.ELSEWHERE
 
     def __init__(self, endpoint: str, call: str, text: str, status: int = 400) -> None:
         super().__init__(endpoint, call, text)
@@ -62,6 +71,8 @@ class RpcRefused(PocketRpcError):  # noqa: N818
 
 class NotFound(PocketRpcError):  # noqa: N818
     """This endpoint does not know the transaction or block (it may be pending, or the node may lag)."""
+
+    means = Means.ELSEWHERE
 
 
 class WrongChain(PocketRpcError):  # noqa: N818
@@ -106,3 +117,5 @@ class WindowNotReady(PocketRpcError):  # noqa: N818
 
 class WindowTooLarge(PocketRpcError):  # noqa: N818
     """The window holds more pages than allowed: ask for fewer blocks."""
+
+    means = Means.ELSEWHERE

@@ -128,8 +128,9 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class EndpointStatus:
-    """One endpoint at a check: its head, or what is wrong with it."""
+    """One endpoint at a check: its head, or what is wrong with it. `failing`: what is wrong with calls, though it has a head."""
 
     endpoint: str
     head: PocketBlock | None
     error: str = ""
+    failing: tuple[str, ...] = ()

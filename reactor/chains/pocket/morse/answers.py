@@ -8,16 +8,15 @@ import json
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-from reactor.chains.pocket.errors import MalformedAnswer, NotFound, PocketDecodeError, RpcRefused, RpcUnavailable
+from reactor.chains.http import parse_json
+from reactor.chains.pocket.errors import MalformedAnswer, NoNodesAnswer, PocketDecodeError, RpcRefused, RpcUnavailable
+from reactor.chains.pocket.morse import refusals
 from reactor.chains.pocket.morse.codec import CODEC_UPGRADE_HEIGHT, SendMsg, StdTx, decode_tx, tx_hash
 from reactor.chains.pocket.types import PocketBlock, PocketTx, SubmitOutcome, SubmitResult
 from reactor.foreign import one_line, shown
 
-_NOT_FOUND: Final = re.compile(r"tx \([0-9a-f]{64}\) not found", re.IGNORECASE)
-_BEYOND_TIP: Final = "must be less than or equal to the current blockchain height"
-IN_CACHE: Final = "tx already exists in cache"
 _DUPLICATE: Final = "this is a duplicate transaction"
 _TRANSIENT: Final = frozenset({408, 425, 429})
 _HASH: Final = re.compile(r"[0-9a-fA-F]{64}")
@@ -38,36 +37,29 @@ class Asked:
         """The error for a value of the wrong shape."""
         return MalformedAnswer(self.endpoint, self.call, field, reason)
 
-    def raise_refusal(self, text: str, status: int) -> NoReturn:
-        """The error for a node's own words."""
-        if _NOT_FOUND.search(text) or _BEYOND_TIP in text:
-            raise NotFound(self.endpoint, self.call, text)
-        raise RpcRefused(self.endpoint, self.call, text, status)
-
 
 def _snippet(body: bytes) -> str:
     return one_line(body.decode("utf-8", "replace"), _SNIPPET) or "empty body"
 
 
-def _parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON
+def _parse(body: bytes) -> Any:  # noqa: ANN401 - JSON
     """The value, unquoted once when a gateway has wrapped it in a JSON string. Raises ValueError."""
-    try:
-        value = json.loads(body)
-        return json.loads(value) if isinstance(value, str) and value[:1] in {"{", "[", '"'} else value
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+    value = parse_json(body)
+    return parse_json(value) if isinstance(value, str) and value[:1] in {"{", "[", '"'} else value
 
 
 def read_body(asked: Asked, status: int, body: bytes) -> Any:  # noqa: ANN401 - JSON
     """The JSON value of an answer.
 
+    SECURITY: only what has the protocol's own form is the chain's word. A proxy's "no" must not be taken for "there is none".
+
     Raises:
-        RpcUnavailable: 5xx, rate limit, gateway error, or an error page instead of a node's words.
+        RpcUnavailable: 5xx, rate limit, a gateway's error, or anything else that is not in a node's form.
         NotFound, RpcRefused: the node's own refusal.
         MalformedAnswer: success without JSON.
     """
     try:
-        value = _parse_json(body)
+        value = _parse(body)
     except ValueError as error:
         if 200 <= status < 300:
             raise asked.malformed("body", f"not JSON ({error}): {_snippet(body)}") from None
@@ -75,27 +67,28 @@ def read_body(asked: Asked, status: int, body: bytes) -> Any:  # noqa: ANN401 - 
     if 200 <= status < 300:
         _refuse_wrapped_error(asked, value)
         return value
-    if status >= 500 or status in _TRANSIENT or 300 <= status < 400:
-        raise RpcUnavailable(asked.endpoint, asked.call, f"HTTP {status}: {_snippet(body)}")
-    if isinstance(value, dict) and isinstance(value.get("message"), str):
-        asked.raise_refusal(value["message"], status)
-    if status in {404, 405}:
+    if status == refusals.CODE and (text := refusals.text_of(value)) is not None:
+        raise refusals.refusal(asked.endpoint, asked.call, text)
+    if refusals.is_missing_route(asked.call, status, body):
         raise RpcRefused(asked.endpoint, asked.call, f"HTTP {status}: {_snippet(body)}", status)
-    raise RpcUnavailable(asked.endpoint, asked.call, f"HTTP {status} without a node's message: {_snippet(body)}")
+    fault = RpcUnavailable if status >= 500 or status in _TRANSIENT else NoNodesAnswer
+    raise fault(asked.endpoint, asked.call, f"HTTP {status}: {_snippet(body)}")
 
 
 def _refuse_wrapped_error(asked: Asked, value: Any) -> None:  # noqa: ANN401 - JSON
-    """A gateway answers 200 and puts the error into the body."""
+    """A gateway answers 200 and puts the error into the body: its own, or the node's."""
     if not isinstance(value, dict):
         return
     error = value.get("error")
-    if isinstance(error, dict) and error.get("code") != 0:
-        text = str(error.get("message", ""))
-        if _NOT_FOUND.search(text) or _BEYOND_TIP in text or IN_CACHE in text:
-            asked.raise_refusal(text, 200)
-        raise RpcUnavailable(asked.endpoint, asked.call, f"gateway error {error.get('code')}: {text}")
     if set(value) == {"code", "message"} and isinstance(value["message"], str):
-        asked.raise_refusal(value["message"], 200)
+        error = value
+    if not isinstance(error, dict) or error.get("code") == 0:
+        return
+    text = str(error.get("message", ""))
+    if refusals.is_known(text) or refusals.text_of(error) is not None:
+        raise refusals.refusal(asked.endpoint, asked.call, text, status=200)
+    # Most of them pass: a relay that failed, too many requests.
+    raise RpcUnavailable(asked.endpoint, asked.call, f"gateway error {error.get('code')}: {text}")
 
 
 # --- typed access -------------------------------------------------------------------------------------------------

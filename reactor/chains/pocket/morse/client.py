@@ -6,11 +6,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Self, TypeVar
 
 from reactor.chains.agreement import Question, agree, at_least, checked_agreement
 from reactor.chains.errors import RpcProblem
 from reactor.chains.pocket.errors import (
+    NoNodesAnswer,
     NotFound,
     PocketConfigError,
     PocketDecodeError,
@@ -24,6 +26,7 @@ from reactor.chains.pocket.morse.answers import Asked
 from reactor.chains.pocket.morse.codec import SendMsg, decode_tx, tx_hash
 from reactor.chains.pocket.morse.history import DEFAULT_PAGE_SIZE, read_window
 from reactor.chains.pocket.morse.questions import same_block, same_tx, same_window
+from reactor.chains.pocket.morse.refusals import IN_CACHE, is_without_state
 from reactor.chains.pocket.morse.transport import Endpoint as Configured
 from reactor.chains.pocket.morse.transport import RetryPolicy, Transport
 from reactor.chains.pocket.types import (
@@ -61,10 +64,24 @@ _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _ADDRESS: Final = re.compile(r"[0-9a-f]{40}")
 
 
+_NO_HASH: Final = "0" * 64
 _MOST_BEHIND: Final = 8
 """Blocks that a node may show without having executed them, before it counts as not ready at all."""
 _LAG_BLOCKS: Final = 1
 """How far a node may be behind the others: for so long as a new block takes to reach all of them."""
+
+
+class _RejectedError(RpcRefused):
+    """A node's verdict on a transaction is no; another node may take it."""
+
+    verdict: SubmitResult
+
+    @classmethod
+    def of(cls, verdict: SubmitResult) -> Self:
+        """The error for this verdict."""
+        error = cls(verdict.endpoint, RAW_TX, f"{verdict.codespace} {verdict.code}: {verdict.text}", 200)
+        error.verdict = verdict
+        return error
 
 
 class MorseClient:
@@ -134,7 +151,13 @@ class MorseClient:
     async def _block(self, endpoint: Endpoint, height: int) -> tuple[PocketBlock, tuple[bytes, ...]]:
         """Header and transactions of a block (0: latest), from the right chain and of the right height."""
         asked = Asked(endpoint.name, BLOCK)
-        answer = await self._http.post(endpoint, BLOCK, {"height": height})
+        try:
+            answer = await self._http.post(endpoint, BLOCK, {"height": height})
+        except (NotFound, RpcRefused) as error:
+            if height:
+                raise
+            # Every chain has a latest block.
+            raise NoNodesAnswer(endpoint.name, BLOCK, f"refused, which no node does: {error.text}") from None
         block = answers.parse_block(asked, answer)
         # SECURITY: a node of another chain would show other deposits.
         if block.chain_id != self.chain_id:
@@ -191,17 +214,46 @@ class MorseClient:
         # The latest block differs from node to node by nature.
         return await (self._agree(same_block(height), work) if height else self._http.failover(work))
 
-    async def check(self) -> tuple[EndpointStatus, ...]:
-        """Ask every endpoint for its head, once: what each shows, or what is wrong with it. Never raises."""
+    async def check(self, address: str) -> tuple[EndpointStatus, ...]:
+        """Ask every endpoint for its head, and for each call that is used, once; `address` is the vault's. Never raises."""
+        _check(_ADDRESS, "address", address)
 
         async def work(endpoint: Endpoint) -> EndpointStatus:
             try:
-                return EndpointStatus(endpoint.name, (await self._block(endpoint, 0))[0])
+                head = (await self._block(endpoint, 0))[0]
             except PocketRpcError as error:
                 return EndpointStatus(endpoint.name, None, str(error))
+            return EndpointStatus(endpoint.name, head, failing=await self._failing(endpoint, address, head.height))
 
         found = await self._pool.each(self._pool.all, work)
         return tuple(status for status in found.values() if isinstance(status, EndpointStatus))
+
+    async def _failing(self, endpoint: Endpoint, address: str, height: int) -> tuple[str, ...]:
+        """What is wrong with the calls that the endpoint does not answer as a node does."""
+        calls: tuple[Callable[[], Awaitable[object]], ...] = (
+            lambda: self._height(endpoint),
+            lambda: self._balance_at(endpoint, address, max(1, height - 1)),
+            lambda: self._history(endpoint, address, height, height, received=True),
+            lambda: self._indexes(endpoint),
+            lambda: self._param_at(endpoint, "auth/TxSigLimit"),
+            lambda: self._takes_transactions(endpoint),
+        )
+        failing = []
+        for call in calls:
+            try:
+                await call()
+            except PocketRpcError as error:
+                failing.append(str(error))
+        return tuple(failing)
+
+    async def _indexes(self, endpoint: Endpoint) -> None:
+        with suppress(NotFound):
+            await self._tx_at(endpoint, _NO_HASH)
+
+    async def _takes_transactions(self, endpoint: Endpoint) -> None:
+        """No bytes at all: a node refuses them with its verdict, and nothing is sent on."""
+        answer = await self._post(endpoint, RAW_TX, {"address": "", "raw_hex_bytes": ""})
+        answers.parse_submission(Asked(endpoint.name, RAW_TX), answer, tx_hash(b""))
 
     async def survey(self, depth: int) -> None:
         """Compare all endpoints, blocks at `depth` below the lowest head: who lags or shows another fork stands back."""
@@ -307,12 +359,16 @@ class MorseClient:
 
         SECURITY: a block is shown before its transactions are executed. A window read in between would lose deposits for good.
         """
+        words = ""
         for height in range(high, max(low, high - _MOST_BEHIND) - 1, -1):
             try:
-                await self._post(endpoint, BALANCE, {"address": address, "height": height})
-            except RpcRefused:
+                await self._balance_at(endpoint, address, height)
+            except RpcRefused as error:
+                words = error.text
                 continue
             return height
+        if not is_without_state(words):
+            raise NoNodesAnswer(endpoint.name, BALANCE, f"refused at every height: {words}")
         raise WindowNotReady(endpoint.name, "window", f"it shows block {high} but has not executed it", low - 1)
 
     async def _last_block(self, endpoint: Endpoint, height: int) -> tuple[PocketBlock, tuple[bytes, ...]]:
@@ -335,7 +391,13 @@ class MorseClient:
 
     async def _tx_at(self, endpoint: Endpoint, hash_: str) -> PocketTx:
         asked = Asked(endpoint.name, TX)
-        tx = answers.parse_tx(asked, await self._post(endpoint, TX, {"hash": hash_, "prove": False}))
+        try:
+            tx = answers.parse_tx(asked, await self._post(endpoint, TX, {"hash": hash_, "prove": False}))
+        except NotFound as error:
+            # SECURITY: that there is no other transaction says nothing of this one.
+            if hash_ not in error.text.lower():
+                raise asked.malformed("message", f"not about the hash that was asked for: {error.text}") from None
+            raise
         if tx.hash != hash_:
             raise asked.malformed("hash", f"is {tx.hash}, asked for {hash_}")
         return tx
@@ -368,7 +430,9 @@ class MorseClient:
     async def submit(self, raw: bytes) -> SubmitResult:
         """Hand a signed transaction (length prefix included) to a node. Submitting the same bytes again is harmless.
 
-        With agreement it is handed to all nodes, so that none can keep it back; the best verdict is told.
+        With agreement it is handed to all nodes, so that none can keep it back; without, to the next one while it is refused.
+        The best verdict is told. A refusal is one node's word at this moment: from its start until its first new block a node
+        refuses everything.
 
         Raises:
             PocketDecodeError: these bytes are no transaction; nothing was sent.
@@ -382,18 +446,32 @@ class MorseClient:
             try:
                 answer = await self._post(endpoint, RAW_TX, {"address": sender, "raw_hex_bytes": raw.hex()})
             except RpcRefused as error:
-                if answers.IN_CACHE not in error.text:
+                if IN_CACHE not in error.text:
                     raise
                 return SubmitResult(SubmitOutcome.ALREADY_KNOWN, hash_, endpoint.name, text=error.text)
             return answers.parse_submission(Asked(endpoint.name, RAW_TX), answer, hash_)
 
         if self.agreement == 1:
-            return await self._http.failover(work)
+            return await self._first_to_take(work)
         outcomes = await self._pool.each(self._pool.all, work)
         verdicts = [outcome for outcome in outcomes.values() if not isinstance(outcome, RpcProblem)]
         if not verdicts:
             raise next(outcome for outcome in outcomes.values() if isinstance(outcome, RpcProblem))
         return min(verdicts, key=lambda verdict: list(SubmitOutcome).index(verdict.outcome))
+
+    async def _first_to_take(self, work: Callable[[Endpoint], Awaitable[SubmitResult]]) -> SubmitResult:
+        """The first verdict that is no rejection; where all reject, that of the preferred node."""
+
+        async def one(endpoint: Endpoint) -> SubmitResult:
+            verdict = await work(endpoint)
+            if not verdict.on_its_way:
+                raise _RejectedError.of(verdict)
+            return verdict
+
+        try:
+            return await self._http.failover(one)
+        except _RejectedError as rejected:
+            return rejected.verdict
 
     # --- state --------------------------------------------------------------------------------------------------
 
@@ -405,25 +483,31 @@ class MorseClient:
         _check(_ADDRESS, "address", address)
 
         async def work(endpoint: Endpoint) -> int:
-            answer = await self._post(endpoint, BALANCE, {"address": address, "height": 0})
-            return answers.integer(Asked(endpoint.name, BALANCE), answer, "balance")
+            return await self._balance_at(endpoint, address, 0)
 
         if self.agreement == 1:
             return await self._http.failover(work)
         balances = await at_least(self._pool, self.agreement, f"the balance of {address}", work, everyone=True)
         return sorted(balances, reverse=True)[self.agreement - 1]
 
+    async def _balance_at(self, endpoint: Endpoint, address: str, height: int) -> int:
+        answer = await self._post(endpoint, BALANCE, {"address": address, "height": height})
+        return answers.integer(Asked(endpoint.name, BALANCE), answer, "balance")
+
     async def param(self, key: str) -> str:
         """A chain parameter as text, for example `auth/TxSigLimit` or `auth/MaxMemoCharacters`."""
 
         async def work(endpoint: Endpoint) -> str:
-            asked = Asked(endpoint.name, PARAM)
-            value = answers.member(asked, await self._post(endpoint, PARAM, {"key": key}), "param_value")
-            if not isinstance(value, str):
-                return json.dumps(value)
-            return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+            return await self._param_at(endpoint, key)
 
         return await self._http.failover(work)
+
+    async def _param_at(self, endpoint: Endpoint, key: str) -> str:
+        asked = Asked(endpoint.name, PARAM)
+        value = answers.member(asked, await self._post(endpoint, PARAM, {"key": key}), "param_value")
+        if not isinstance(value, str):
+            return json.dumps(value)
+        return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
 
 
 def _check(pattern: re.Pattern[str], name: str, value: str) -> None:

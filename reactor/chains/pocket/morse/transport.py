@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
-import aiohttp
-
-from reactor.chains.errors import retry_after_seconds
-from reactor.chains.pocket.errors import PocketConfigError, RpcUnavailable
+from reactor.chains.errors import endpoint_label
+from reactor.chains.http import Failure, Http, NoReply
+from reactor.chains.pocket.errors import MalformedAnswer, NotFound, PocketConfigError, PocketRpcError, RpcRefused, RpcUnavailable
 from reactor.chains.pocket.morse.answers import Asked, read_body
 from reactor.chains.rpc import Endpoint as Node
 from reactor.chains.rpc import Endpoints, Retries
+from reactor.urls import UrlProblem, http_url
 
 T = TypeVar("T")
 
 MAX_BODY: Final = 64 * 1024 * 1024
 """More than a full page of the largest transactions; bounds what a broken node can make us hold."""
-MAX_CONNECTIONS: Final = 16
 _TOO_MANY: Final = 429
 
 
@@ -33,21 +33,27 @@ class Endpoint:
 
     @classmethod
     def parse(cls, url: str, name: str = "") -> Endpoint:
-        """An endpoint from its base URL (a trailing `/v1` is dropped); the default name is host and port.
+        """An endpoint from its base URL (see `call_url`); the default name is host and port.
 
         Raises:
-            PocketConfigError: not an http or https URL.
+            PocketConfigError: not the URL of an endpoint.
         """
         try:
-            parts = urlsplit(url)
-            host = parts.hostname
-            port = parts.port
-        except ValueError:
-            host, port, parts = None, None, urlsplit("")
-        if parts.scheme not in {"http", "https"} or not host:
-            raise PocketConfigError("Pocket endpoint: must be an http:// or https:// URL with a host")
-        base = url.rstrip("/").removesuffix("/v1").rstrip("/")
-        return cls(name or (f"{host}:{port}" if port else host), base)
+            base = http_url(url)
+        except UrlProblem as error:
+            raise PocketConfigError(f"Pocket endpoint: {error}") from None
+        return cls(name or endpoint_label(base).partition("://")[2], base)
+
+
+def call_url(base: str, call: str) -> str:
+    """Where a call is posted: its path stands behind that of the base URL (with or without `/v1`), before its query.
+
+    >>> call_url("https://host/path?apikey=K", "query/height")
+    'https://host/path/v1/query/height?apikey=K'
+    """
+    parts = urlsplit(base)
+    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+    return urlunsplit((parts.scheme, parts.netloc, f"{path}/v1/{call}", parts.query, ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +85,9 @@ class Transport:
                 rounds=retry.rounds, backoff=retry.wait_initial, backoff_limit=retry.wait_max, cool_down=retry.cool_down
             ),
             rate=rate,
+            own_error=_own_error,
         )
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self._session: aiohttp.ClientSession | None = None
+        self._http = Http(seconds=timeout, limit=MAX_BODY, headers={"Content-Type": "application/json"})
 
     @property
     def calls(self) -> Counter[str]:
@@ -91,15 +97,7 @@ class Transport:
     async def close(self) -> None:
         """Close the connections; a later call opens new ones."""
         await self.pool.close()
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
-        return self._session
+        await self._http.close()
 
     async def post(self, endpoint: Node, call: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
         """One request to one node, no retry. `call` is the path below `/v1/`. Raises PocketRpcError."""
@@ -110,31 +108,32 @@ class Transport:
         self.pool.count(call)
         asked = Asked(endpoint.name, call)
         try:
-            async with self._open().post(f"{endpoint.url}/v1/{call}", json=body, allow_redirects=False) as response:
-                content = await _read(response)
-                status, retry_after = response.status, response.headers.get("Retry-After")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            # The text of some client errors holds the URL: only the kind is told.
-            raise RpcUnavailable(endpoint.name, call, f"no answer ({type(error).__name__})") from None
-        if content is None:
-            raise asked.malformed("body", f"more than {MAX_BODY} bytes")
+            reply = await self._http.post(call_url(endpoint.url, call), json.dumps(body).encode())
+        except NoReply as failure:
+            raise _failed(asked, failure) from None
         try:
-            return read_body(asked, status, content)
+            value = read_body(asked, reply.status, reply.body)
         except RpcUnavailable as error:
-            error.retry_after = retry_after_seconds(retry_after)
-            error.throttled = status == _TOO_MANY or error.retry_after is not None
+            error.retry_after = reply.retry_after
+            error.throttled = reply.status == _TOO_MANY or error.retry_after is not None
             raise
+        except (NotFound, RpcRefused):
+            self.pool.serves(endpoint, call)  # its own "no" is a node's answer
+            raise
+        self.pool.serves(endpoint, call)
+        return value
 
     async def failover(self, work: Callable[[Node], Awaitable[T]]) -> T:
         """Do `work` with the preferred node, with the next when that cannot answer, and again in bounded rounds."""
         return await self.pool.run(work)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes | None:
-    """The body; None when it is longer than `MAX_BODY`."""
-    chunks = bytearray()
-    async for chunk in response.content.iter_chunked(1 << 16):
-        chunks += chunk
-        if len(chunks) > MAX_BODY:
-            return None
-    return bytes(chunks)
+def _failed(asked: Asked, failure: NoReply) -> PocketRpcError:
+    if failure.failure in {Failure.UNREADABLE, Failure.TOO_LONG}:
+        return asked.malformed("body", str(failure))
+    return RpcUnavailable(asked.endpoint, asked.call, f"no answer ({failure})")
+
+
+def _own_error(endpoint: Node, error: Exception) -> PocketRpcError:
+    """What an answer did to the code that reads it is this endpoint's fault."""
+    return MalformedAnswer(endpoint.name, "answer", "body", f"cannot be used ({type(error).__name__})")
