@@ -19,7 +19,9 @@ SOURCE_VERSION = "0.1.0"
 if TYPE_CHECKING:
     from reactor.chains.ethereum.client import EthereumChain
     from reactor.chains.pocket import PocketChain
+    from reactor.documents.statuses import Collection
     from reactor.keys.signer import Signer
+    from reactor.mongo_uri import MongoUri
     from reactor.state.limits import AmountOf, Limits
     from reactor.store.connection import Store
 
@@ -67,12 +69,24 @@ def limits_of(settings: Settings, amount_of: AmountOf) -> Limits | None:
 
 async def open_store(settings: Settings) -> Store:
     """The shared database, under the configured collection names. Raises StoreProblem."""
-    from reactor.documents.statuses import Collection
     from reactor.store.connection import Store
 
     mongo = settings.mongo
-    names = {role: getattr(mongo.collections, role.value) for role in Collection}
-    return await Store.connect(mongo.uri.get_secret_value(), mongo.database, names, timeout_ms=mongo.timeout_ms)
+    return await Store.connect(mongo.uri.get_secret_value(), mongo.database, _names(settings), timeout_ms=mongo.timeout_ms)
+
+
+async def try_store(settings: Settings) -> MongoUri:
+    """Make every client of the shared database and end it, asking nothing; how its URI is understood. Raises StoreProblem."""
+    from reactor.store.connection import try_clients
+
+    mongo = settings.mongo
+    return await try_clients(mongo.uri.get_secret_value(), mongo.database, _names(settings), mongo.timeout_ms)
+
+
+def _names(settings: Settings) -> dict[Collection, str]:
+    from reactor.documents.statuses import Collection
+
+    return {role: getattr(settings.mongo.collections, role.value) for role in Collection}
 
 
 def ethereum_chain(settings: Settings) -> EthereumChain:

@@ -56,6 +56,14 @@ def read_settings(config: Path | None) -> Settings:
     return settings
 
 
+def settings_source(config: Path | None) -> str:
+    """Where the settings come from, in words: the file, or the environment alone."""
+    from reactor.settings.sources import find_file
+
+    file = find_file(config, os.environ)
+    return "environment only" if file is None else str(file)
+
+
 def operator() -> str:
     """Who gives the command, by the operating system's account."""
     try:

@@ -4,12 +4,19 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 
-from reactor.cli.common import EXIT_USAGE, ConfigOption, JsonOption, clean, print_json, read_settings, say
+from reactor.cli.common import EXIT_USAGE, ConfigOption, JsonOption, clean, print_json, read_settings, say, settings_source, warn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reactor.preflight.results import CheckResult
+    from reactor.settings import Fault, Settings
 
 app = typer.Typer(help="The configuration.", no_args_is_help=True)
 
@@ -28,18 +35,55 @@ def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 @app.command("check")
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check the configuration alone, without asking anything else. Exit code 2 with every fault listed."""
-    if not as_json:
-        say(f"the configuration is sound, identity {read_settings(config).identity_hash()}")
-        return
-    from reactor.settings import SettingsError, load_settings
+    """Check the configuration alone, and the files that it names. Asks no other machine. Exit code 2 with every fault listed."""
+    from reactor.settings import SettingsError
 
     try:
-        settings = load_settings(config, os.environ)
+        settings, results = _judged(config)
     except SettingsError as error:
+        if not as_json:
+            raise
         print_json({"ok": False, "source": error.source, "faults": [asdict(fault) for fault in error.faults]})
         raise typer.Exit(EXIT_USAGE) from None
-    print_json({"ok": True, "identity_hash": settings.identity_hash(), "faults": []})
+    told = [one for one in results if not one.ok]
+    if as_json:
+        notes = [{"level": one.level, **asdict(_fault(one))} for one in told]
+        print_json({"ok": True, "identity_hash": settings.identity_hash(), "faults": [], "notes": notes})
+        return
+    for one in told:
+        line = f"{_fault(one).field}: {clean(one.detail)}. {clean(one.remedy)}"
+        if one.level == "warning":
+            warn(line)
+        else:
+            say(f"note: {line}")
+    say(f"the configuration is sound, identity {settings.identity_hash()}")
+
+
+def _judged(config: Path | None) -> tuple[Settings, list[CheckResult]]:
+    """The settings and what was found about them. Raises SettingsError with every fault."""
+    from reactor.settings import SettingsError
+
+    settings = read_settings(config)
+    results = asyncio.run(_offline(settings))
+    faults = [_fault(one) for one in results if not one.ok and one.level == "error"]
+    if faults:
+        raise SettingsError(faults, settings_source(config))
+    return settings, results
+
+
+async def _offline(settings: Settings) -> list[CheckResult]:
+    """The start conditions that need no network, and whose keys lie on this machine."""
+    from reactor.preflight.offline import key_checks, offline_checks
+
+    groups = await asyncio.gather(*offline_checks(settings), *key_checks(settings))
+    return [result for group in groups for result in group]
+
+
+def _fault(result: CheckResult) -> Fault:
+    from reactor.preflight.offline import FIELDS
+    from reactor.settings import Fault
+
+    return Fault(FIELDS.get(result.name, result.name), "", result.detail, result.remedy)
 
 
 def _print_section(path: str, values: dict[str, object]) -> None:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from reactor.keys.aws import Calls, parse_place
+from reactor.keys.aws import Calls, Place, parse_place
 from reactor.keys.base import BaseSigner
 from reactor.keys.curves import (
     SECP256K1_ORDER,
@@ -140,6 +140,11 @@ class KmsEd25519Signer(_KmsSigner):
         return signature
 
 
+def kms_place(uri: str) -> Place:
+    """Read the URI, asking nobody. Raises `KeyProblem`."""
+    return parse_place(uri, _KEY_ID, "awskms://region/key-id")
+
+
 async def open_kms_signer(uri: str, scheme: Scheme) -> KmsSecp256k1Signer | KmsEd25519Signer:
     """Open `awskms://region/key-id[?endpoint=https://…]`; the key id may be an id, `alias/name` or an ARN.
 
@@ -148,7 +153,7 @@ async def open_kms_signer(uri: str, scheme: Scheme) -> KmsSecp256k1Signer | KmsE
     Raises:
         KeyProblem: a bad URI, no credentials, no access, or a key of another spec or usage.
     """
-    place = parse_place(uri, _KEY_ID, "awskms://region/key-id")
+    place = kms_place(uri)
     stats = SignerStats()
     calls = Calls(place.source, "kms:GetPublicKey and kms:Sign", stats)
     try:

@@ -25,6 +25,16 @@ _FIELD: Final = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _PERMISSIONS: Final = "secretsmanager:GetSecretValue and kms:Decrypt for the key that encrypts it"
 
 
+def secret_place(uri: str) -> Place:
+    """Read the URI, asking nobody. Raises `KeyProblem`."""
+    place = parse_place(uri, _SECRET_ID, "awssecret://region/secret-id[?field=name]", frozenset({"field"}))
+    field = place.options.get("field")
+    # SECURITY: a field's name is too short to be a key, so it may be shown.
+    if field is not None and not _FIELD.fullmatch(field):
+        raise KeyProblem("awssecret://", "the field's name is malformed", "Give a name of letters, digits, _ . or -")
+    return place
+
+
 async def open_secret_signer(uri: str, scheme: Scheme) -> Secp256k1Signer | Ed25519Signer:
     """Open `awssecret://region/secret-id[?field=name][&endpoint=https://…]`; the id may be a name or an ARN.
 
@@ -34,11 +44,8 @@ async def open_secret_signer(uri: str, scheme: Scheme) -> Secp256k1Signer | Ed25
     Raises:
         KeyProblem: a bad URI, no credentials, no access, or no key of that curve in the secret.
     """
-    place = parse_place(uri, _SECRET_ID, "awssecret://region/secret-id[?field=name]", frozenset({"field"}))
+    place = secret_place(uri)
     field = place.options.get("field")
-    # SECURITY: a field's name is too short to be a key, so it may be shown.
-    if field is not None and not _FIELD.fullmatch(field):
-        raise KeyProblem("awssecret://", "the field's name is malformed", "Give a name of letters, digits, _ . or -")
     source = place.source if field is None else f"{place.source}?field={quote(field)}"
     stats = SignerStats()
     calls = Calls(source, _PERMISSIONS, stats, threads=1)

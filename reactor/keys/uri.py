@@ -14,6 +14,7 @@ from reactor.keys.problem import KeyProblem
 from reactor.keys.signer import Scheme, Signer
 
 _SUPPORTED = "env://NAME, file:///path, keystore:///path, awskms://region/key-id or awssecret://region/secret-id"
+_KINDS = frozenset({"env", "file", "keystore", "awskms", "awssecret"})
 _SCHEME = re.compile(r"([a-z]{1,12})://")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
@@ -38,11 +39,7 @@ async def open_signer(
     Raises:
         KeyProblem: with the remedy.
     """
-    match = _SCHEME.match(uri)
-    if match is None:
-        # SECURITY: the text is not shown: it may be a key that was put where its URI belongs.
-        raise KeyProblem("(not a URI)", "the key is not given as a URI", f"Give {_SUPPORTED}")
-    kind = match.group(1)
+    kind = _kind(uri)
     if kind == "env":
         return _from_environment(uri, scheme, os.environ if environ is None else environ)
     if kind == "file":
@@ -53,18 +50,53 @@ async def open_signer(
         from reactor.keys.awskms import open_kms_signer  # noqa: PLC0415 - only KMS users pay for boto3
 
         return await open_kms_signer(uri, scheme)
-    if kind == "awssecret":
-        from reactor.keys.awssecret import open_secret_signer  # noqa: PLC0415
+    from reactor.keys.awssecret import open_secret_signer  # noqa: PLC0415
 
-        return await open_secret_signer(uri, scheme)
-    raise KeyProblem(f"{kind}://", "this kind of key is not known", f"Give {_SUPPORTED}")
+    return await open_secret_signer(uri, scheme)
 
 
-def _from_environment(uri: str, scheme: Scheme, environ: Mapping[str, str]) -> Signer:
+def check_key_uri(uri: str) -> None:
+    """Refuse a URI that cannot lead to a key, opening nothing and asking nobody. Raises `KeyProblem`."""
+    kind = _kind(uri)
+    if kind == "env":
+        _variable(uri)
+    elif kind in {"file", "keystore"}:
+        _path(uri)
+    elif kind == "awskms":
+        from reactor.keys.awskms import kms_place  # noqa: PLC0415 - see above
+
+        kms_place(uri)
+    else:
+        from reactor.keys.awssecret import secret_place  # noqa: PLC0415 - see above
+
+        secret_place(uri)
+
+
+def is_local(uri: str) -> bool:
+    """Whether the key lies in this process's environment or on this machine's disk."""
+    return uri.startswith(("env://", "file://", "keystore://"))
+
+
+def _kind(uri: str) -> str:
+    match = _SCHEME.match(uri)
+    if match is None:
+        # SECURITY: the text is not shown: it may be a key that was put where its URI belongs.
+        raise KeyProblem("(not a URI)", "the key is not given as a URI", f"Give {_SUPPORTED}")
+    if match.group(1) not in _KINDS:
+        raise KeyProblem(match.group(), "this kind of key is not known", f"Give {_SUPPORTED}")
+    return match.group(1)
+
+
+def _variable(uri: str) -> str:
     name = uri.removeprefix("env://")
     # SECURITY: a key put where the variable's name belongs is neither looked up nor shown.
     if not _ENVIRONMENT_NAME.fullmatch(name) or _HEX_KEY.search(name):
         raise KeyProblem("env://", "no name of an environment variable follows", "Give env://NAME, not the key itself")
+    return name
+
+
+def _from_environment(uri: str, scheme: Scheme, environ: Mapping[str, str]) -> Signer:
+    name = _variable(uri)
     text = environ.get(name, "")
     if not text.strip():
         raise KeyProblem(uri, "the environment variable is not set", f"Set {name} to the key in hexadecimal")

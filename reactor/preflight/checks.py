@@ -13,6 +13,7 @@ from reactor.chains.ethereum.types import ContractFacts
 from reactor.chains.pocket import PocketChain
 from reactor.parts import ethereum_chain, open_store, pocket_chain
 from reactor.preflight import ethereum, mongo, own, pocket
+from reactor.preflight.offline import offline_checks
 from reactor.preflight.results import CheckResult, failed, isolated, passed
 from reactor.settings import Settings
 from reactor.store.connection import Store
@@ -63,8 +64,7 @@ class _Run:
         """What depends on nothing else."""
         settings = self.settings
         checks: list[Awaitable[list[CheckResult]]] = [
-            isolated("vault", own.check_vault(settings), "check pocket.multisig_public_keys"),
-            isolated("identity", own.check_identity(settings), "check the configuration"),
+            *offline_checks(settings),
             isolated("journal", own.check_journal(settings), _FILES),
             isolated("disk", own.check_disk(settings), _FILES, "warning"),
             isolated("database", self._mongo(), _MONGO),

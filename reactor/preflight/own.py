@@ -1,4 +1,4 @@
-"""Checks of what is this validator's own: keys, vault, journal, lock, disk. No network, but for a key service."""
+"""Checks of what is this validator's own: keys, journal, lock, disk. No network, but for a key service."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from reactor.chains.pocket import vault_address
 from reactor.keys import Signer, probe
 from reactor.parts import bridge_of, open_ethereum_key, open_pocket_key
 from reactor.preflight.results import CheckResult, failed, passed
@@ -35,7 +34,12 @@ async def check_ethereum_key(settings: Settings, own: Own) -> list[CheckResult]:
         return [failed("Ethereum key", "none is configured", _NO_KEY.format(field="ethereum.key"))]
     own.address = signer.address
     took = await _probed(signer)
-    return [passed("Ethereum key", f"{signer.address}, signs in {took * 1000:.0f} ms")]
+    results = [passed("Ethereum key", f"{signer.address}, signs in {took * 1000:.0f} ms")]
+    if signer.address not in settings.ethereum.validator_addresses:
+        # The contract decides who signs; but heartbeats and objections are looked for under the configured addresses.
+        detail = f"{signer.address} is not among ethereum.validator_addresses"
+        results.append(failed("Ethereum key", detail, "add it there, with all operators, or configure the right key", "warning"))
+    return results
 
 
 async def _probed(signer: Signer) -> float:
@@ -69,27 +73,6 @@ async def check_pocket_key(settings: Settings, own: Own) -> list[CheckResult]:
             f"{signer.public_key}, key {place} of {len(settings.pocket.multisig_public_keys)}, signs in {took * 1000:.0f} ms",
         )
     ]
-
-
-async def check_vault(settings: Settings) -> list[CheckResult]:
-    """The vault's address is that of the configured keys in their order."""
-    keys = settings.pocket.multisig_public_keys
-    derived = vault_address(keys)
-    # SECURITY: with another order or set of keys the vault could never pay, and deposits to it would be lost.
-    if derived != settings.pocket.vault_address:
-        return [
-            failed(
-                "vault",
-                f"the keys make {derived}, configured is {settings.pocket.vault_address}",
-                "put pocket.multisig_public_keys into the order in which the vault was made, or correct pocket.vault_address",
-            )
-        ]
-    return [passed("vault", f"{derived}, all of {len(keys)} keys sign")]
-
-
-async def check_identity(settings: Settings) -> list[CheckResult]:
-    """The identity hash, to be compared with the other operators' by eye."""
-    return [passed("identity", bridge_of(settings).identity_hash())]
 
 
 async def check_journal(settings: Settings) -> list[CheckResult]:

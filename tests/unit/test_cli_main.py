@@ -81,10 +81,15 @@ def loaded(tmp_path: Path, *arguments: str) -> list[str]:
     return json.loads(done.stderr.splitlines()[-1].replace("'", '"'))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["config", "check"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["config", "show"]])
 def test_what_asks_nothing_loads_no_library_of_chains_or_mongo(arguments, tmp_path):
     write_config(tmp_path)
     assert loaded(tmp_path, *arguments) == []
+
+
+def test_a_check_of_the_configuration_loads_no_library_of_key_services_or_of_web3(tmp_path):
+    write_config(tmp_path)
+    assert not {"web3", "boto3", "botocore"} & set(loaded(tmp_path, "config", "check"))
 
 
 def test_a_dry_pause_loads_no_library_of_chains_or_mongo(tmp_path):
