@@ -27,6 +27,7 @@ from reactor.adapters import (
     SameContent,
     WriteRefusedError,
 )
+from reactor.audits import AuditSender
 from reactor.chains.errors import RpcProblem
 from reactor.chains.ethereum.client import EthereumChain
 from reactor.chains.ethereum.finality import Finality
@@ -371,6 +372,7 @@ class Validator:
             await self.vitals.probe()
             await self.exchange_heartbeats()
             supervisor.add("heartbeat", self.exchange.run)
+            supervisor.add("audit", AuditSender(self.store, self.journal, self.outages).run)
             supervisor.add("health", self.exchange.watch)
             supervisor.add("probes", self._probe)
             supervisor.last("last heartbeat", self.exchange.say_stopped)

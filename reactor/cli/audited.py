@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from reactor.cli.common import EXIT_USAGE, Problem, clean, operator, print_json, say, warn
-from reactor.cli.local import read_ledger
+from reactor.cli.local import open_journal, read_ledger
 
 if TYPE_CHECKING:
     from reactor.documents.bridge import Bridge
@@ -120,7 +121,7 @@ def scopes_of(bridge: Bridge, event: Event, key: str) -> set[str]:
 
 def audit_first(settings: Settings, act: Act, matches: Matches) -> None:
     """Write the entry before something is let go again. Raises Problem: nothing may be loosened unseen."""
-    problem = _written(settings, act, matches)
+    problem = _written(settings, entry_of(settings, act, matches))
     if problem:
         raise Problem(
             f"nothing was changed: the audit entry could not be written ({problem})",
@@ -128,37 +129,29 @@ def audit_first(settings: Settings, act: Act, matches: Matches) -> None:
         )
 
 
-def audit_after(settings: Settings, act: Act, matches: Matches) -> str:
-    """Write the entry of something that is stopped already; what went wrong, empty if nothing did.
+def audit_after(settings: Settings) -> str:
+    """Write the kept entries of what is stopped already; what went wrong, empty if nothing did.
 
-    Stopping must always be possible: that nobody could be told of it is said, and is no reason to go on.
+    Stopping must always be possible: that nobody could be told of it yet is said, and is no reason to go on.
     """
-    problem = _written(settings, act, matches)
+    problem = _written(settings)
     if problem:
-        warn(f"it is in force, but the audit entry could not be written ({problem}); this validator's own journal has it")
+        warn(
+            f"it is in force, but the audit entry could not be written ({problem}): it is kept on this disk, and the running"
+            " validator or the next of these commands writes it once the shared database is back"
+        )
     return problem
 
 
-def _written(settings: Settings, act: Act, matches: Matches) -> str:
-    from pymongo.errors import PyMongoError
+def entry_of(settings: Settings, act: Act, matches: Matches) -> dict[str, Any]:
+    """The entry of this act, as it is to lie in the audit collection; its `_id` is new."""
+    from bson import ObjectId
 
-    from reactor.store.problem import StoreProblem
-
-    try:
-        asyncio.run(_write(settings, act, matches))
-    except StoreProblem as problem:
-        return clean(str(problem), 300)
-    except (PyMongoError, TimeoutError, OSError) as error:
-        return clean(f"{type(error).__name__}: {error}", 300)
-    return ""
-
-
-async def _write(settings: Settings, act: Act, matches: Matches) -> None:
-    from reactor.parts import bridge_of, open_store
-    from reactor.store.audit import write_audit
+    from reactor.parts import bridge_of
 
     bridge = bridge_of(settings)
-    entry = {
+    return {
+        "_id": str(ObjectId()),
         "at": datetime.now(UTC),
         "by": operator()[:200],
         "why": act.why.strip()[:2000],
@@ -171,5 +164,36 @@ async def _write(settings: Settings, act: Act, matches: Matches) -> None:
         "vault_address": bridge.vault,
         "wpokt_address": bridge.wpokt,
     }
+
+
+def _written(settings: Settings, *entries: dict[str, Any]) -> str:
+    """Write what was kept before, then these; why it did not succeed, empty if it did."""
+    from pymongo.errors import PyMongoError
+
+    from reactor.state.problems import JournalMissing
+    from reactor.store.problem import StoreProblem
+
+    with ExitStack() as stack:
+        try:
+            journal = stack.enter_context(closing(open_journal(settings)))
+        except JournalMissing:
+            journal = None
+        kept = [] if journal is None else journal.unsent_audits()
+        try:
+            asyncio.run(_write(settings, [*(one.entry for one in kept), *entries]))
+        except StoreProblem as problem:
+            return clean(str(problem), 300)
+        except (PyMongoError, TimeoutError, OSError) as error:
+            return clean(f"{type(error).__name__}: {error}", 300)
+        if journal is not None:
+            journal.audits_sent([one.number for one in kept])
+    return ""
+
+
+async def _write(settings: Settings, entries: Sequence[Mapping[str, Any]]) -> None:
+    from reactor.parts import open_store
+    from reactor.store.audit import write_audit
+
     async with await open_store(settings) as store:
-        await write_audit(store, entry)
+        for entry in entries:
+            await write_audit(store, entry)

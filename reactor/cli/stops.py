@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,7 @@ from reactor.cli.audited import (
     audit_first,
     concerned,
     counted,
+    entry_of,
     require_why,
     tell_dry,
 )
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
     from reactor.settings import Settings
     from reactor.state.holds import Hold
     from reactor.state.journal import Journal
+
+
+Kept = tuple[int, dict[str, Any]]
+"""An audit entry and its number among those that are kept until they are written."""
 
 
 class Direction(StrEnum):
@@ -100,7 +105,7 @@ def pause(
     as_json: JsonOption = False,
 ) -> None:
     """Sign nothing of this direction until `resume`. Dry without --apply; then in force before the next signature."""
-    from reactor.state.holds import direction_scope
+    from reactor.state.holds import PAUSED, direction_scope
 
     require_why(why, apply=apply)
     settings = read_settings(config)
@@ -112,10 +117,10 @@ def pause(
             done = f"left {direction.value} paused, as it is" if was else f"paused {direction.value}"
             _dry(settings, journal, changed, done, [scope], as_json=as_json)
             return
-        number = journal.pause(direction.value, operator(), why)
-        done = f"{direction.value} was paused already" if was else f"paused {direction.value}, hold {number}"
         act = Act("pause", [direction.value], why)
-        _stopped(settings, journal, act, {**changed, "hold": number}, [done], [scope], as_json=as_json)
+        made, kept = _stop(settings, journal, [scope], PAUSED, act)
+        done = f"{direction.value} was paused already" if was else f"paused {direction.value}, hold {made[scope]}"
+        _stopped(settings, journal, kept, {**changed, "hold": made[scope]}, [done], [scope], as_json=as_json)
 
 
 def resume(
@@ -164,10 +169,10 @@ def hold(
             note = found.note
             _dry(settings, journal, {"held": dict.fromkeys(found.scopes), "note": note}, what, found.scopes, as_json=as_json)
             return
-        made = {scope: journal.hold(scope, HoldReason.OPERATOR.value, why, operator()) for scope in found.scopes}
-        lines = [*(f"hold {number} on {scope}" for scope, number in made.items()), *found.notes]
         act = Act("hold", [target], why)
-        _stopped(settings, journal, act, {"held": made, "note": found.note}, lines, found.scopes, as_json=as_json)
+        made, kept = _stop(settings, journal, found.scopes, HoldReason.OPERATOR.value, act)
+        lines = [*(f"hold {number} on {scope}" for scope, number in made.items()), *found.notes]
+        _stopped(settings, journal, kept, {"held": made, "note": found.note}, lines, found.scopes, as_json=as_json)
 
 
 def release(
@@ -260,10 +265,17 @@ def _dry(
     tell_dry(would, [matches.text()], done, matches, as_json=as_json, active=active)
 
 
+def _stop(settings: Settings, journal: Journal, scopes: Sequence[str], reason: str, act: Act) -> tuple[dict[str, int], Kept]:
+    """In force from here on, with the entry that tells of it; how many documents it concerns is found out afterwards."""
+    entry = entry_of(settings, act, Matches(0, 0))
+    made, number = journal.stop(scopes, reason, operator(), act.why, entry)
+    return made, (number, entry)
+
+
 def _stopped(
     settings: Settings,
     journal: Journal,
-    act: Act,
+    kept: Kept,
     changed: dict[str, object],
     lines: Sequence[str],
     scopes: Sequence[str],
@@ -275,7 +287,9 @@ def _stopped(
         for line in lines:
             say(line)
     matches = concerned(settings, scopes)
-    problem = audit_after(settings, act, matches)
+    number, entry = kept
+    journal.amend_audit(number, {**entry, **asdict(matches)})
+    problem = audit_after(settings)
     _tell(journal, {**changed, "audited": not problem, "audit_problem": problem}, "", matches, as_json=as_json)
 
 

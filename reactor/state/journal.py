@@ -15,10 +15,11 @@ from reactor.documents.bridge import Bridge
 from reactor.documents.reasons import WaitReason
 from reactor.state.complete_sets import CompleteSets
 from reactor.state.database import Database, meta_of, require_schema
-from reactor.state.holds import PAUSED, Clock, Direction, Holds, active_hold, event_scope
+from reactor.state.holds import PAUSED, Clock, Direction, active_hold, event_scope
 from reactor.state.journal_file import CORRUPT_REMEDY, JOURNAL_FILE, JOURNAL_SCHEMA, create_journal
 from reactor.state.limits import Tally
 from reactor.state.problems import JournalMissing, StateProblem
+from reactor.state.unsent import UnsentAudits
 from reactor.state.verdicts import Allowed, Refusal, Refused, Verdict
 
 Outcome = Literal["mint", "payout", "objection"]
@@ -75,7 +76,7 @@ _OVER = {
 _COLUMNS = "event, outcome, attempt, digest, slot, chain, height, direction, recipient, at"
 
 
-class Journal(Holds, CompleteSets):
+class Journal(UnsentAudits, CompleteSets):
     """The open journal of one validator for one bridge."""
 
     def __init__(self, database: Database, bridge: Bridge, clock: Clock) -> None:

@@ -19,8 +19,11 @@ _LARGEST: Final = 65_536
 
 
 async def write_audit(store: Store, entry: Mapping[str, Any]) -> ObjectId:
-    """Insert one entry; its `_id`. Raises a `PyMongoError` after bounded retries."""
-    own = ObjectId()
+    """Insert one entry; its `_id`, which is the entry's own (an ObjectId or its hex digits) where it has one.
+
+    Raises a `PyMongoError` after bounded retries. An entry that lies there already is not written again.
+    """
+    own = ObjectId(entry.get("_id"))
 
     async def run() -> None:
         try:

@@ -469,6 +469,10 @@ def test_a_stop_is_in_force_on_an_old_database_without_the_collection(desk, tmp_
     said = desk.json("hold", "signing", "--apply", "--why", "x")
     assert said["audited"] is False
     assert [one["scope"] for one in said["active"]] == ["direction:payout", "signing"]
+    # Once the database is back the next verb tells what was done meanwhile.
+    desk.config = desk.net.config(tmp_path, 0, mongo__database=desk.database)
+    desk.do("release", "signing", "--apply", "--why", "y")
+    assert [(one["verb"], one["why"]) for one in audits(desk)] == [("pause", "x"), ("hold", "x"), ("release", "y")]
 
 
 # ---------------------------------------------------------------------- tail

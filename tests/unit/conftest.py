@@ -33,8 +33,8 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What an operator's acts leave in the audit collection; the real one is in tests/integration."""
     entries: list[tuple[Any, ...]] = []
 
-    async def write(settings: Any, act: Any, matches: Any) -> None:
-        entries.append((act.verb, list(act.arguments), act.why, matches.evaluated, matches.matched))
+    async def write(settings: Any, given: Any) -> None:
+        entries.extend(tuple(one[name] for name in ("verb", "arguments", "why", "evaluated", "matched")) for one in given)
 
     monkeypatch.setattr(audited, "_write", write)
     return entries

@@ -196,6 +196,24 @@ def test_a_stop_is_in_force_though_the_database_is_away_and_says_so(alone, comma
     assert isinstance(alone.may_sign(mint=deposit()), Refused)
 
 
+def test_what_could_not_be_told_is_told_by_the_next_verb_and_once(alone, request):
+    alone.act("pause", "mint", "--why", "one")
+    assert "it is kept on this disk" in alone.act("hold", "signing", "--why", "two")
+    written = request.getfixturevalue("written")
+    alone.act("release", "signing", "--why", "three")
+    alone.act("resume", "mint", "--why", "four")
+    verbs = [(verb, why) for verb, _, why, *_ in written]
+    assert verbs == [("pause", "one"), ("hold", "two"), ("release", "three"), ("resume", "four")]
+
+
+def test_what_lets_go_is_never_kept_for_later(alone, request):
+    alone.act("pause", "mint", "--why", "one")
+    alone.act("resume", "mint", "--why", "two", code=1)
+    written = request.getfixturevalue("written")
+    alone.act("resume", "mint", "--why", "three")
+    assert [why for _, _, why, *_ in written] == ["one", "three"]
+
+
 @pytest.mark.parametrize("command", [["resume", "mint"], ["release", "1"]])
 def test_nothing_is_let_go_while_the_database_is_away(alone, command):
     alone.act("pause", "mint", "--why", "x")
