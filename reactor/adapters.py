@@ -248,8 +248,8 @@ class PocketNode:
             return False
         return True
 
-    async def submit(self, raw: bytes) -> str:
-        result = await self._chain.submit(raw)
+    async def submit(self, raw: bytes, *, again: bool = False) -> str:
+        result = await self._chain.submit(raw, everywhere=again)
         if not result.on_its_way:
             raise RpcRefused(result.endpoint, "client/rawtx", f"{result.codespace} {result.code}: {result.text}")
         return f"{result.outcome.value} as {result.hash}"

@@ -262,7 +262,7 @@ class PayoutHandler(RequestHandler[Document, PayoutFacts]):
         if raw is None or not self._keep(plan, payment, raw):
             return _OTHER_SET
         self.context.journal.submitted(plan.key, payment.attempt, int(self.context.now().timestamp()))
-        said = await self.context.pocket.submit(raw)
+        said = await self.context.pocket.submit(raw, again=decision.again)
         logger.info("{} {}: return transaction posted: {}", self.collection.value, plan.key, said)
         self._submitted_at.set(plan.key, self.context.heads.height("pocket"))
         if decision.again:

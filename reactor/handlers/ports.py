@@ -68,8 +68,11 @@ class PocketReads(Protocol):
     async def knows(self, tx_hash: str) -> bool:
         """Whether the own node has indexed a transaction of this hash."""
 
-    async def submit(self, raw: bytes) -> str:
-        """Post raw bytes; returns what the node said, for the log. Raises ChainError where it refuses or does not answer."""
+    async def submit(self, raw: bytes, *, again: bool = False) -> str:
+        """Post raw bytes; returns what the node said, for the log. Raises RpcProblem where all refuse or do not answer.
+
+        `again`: they were posted before and got lost, so they go to every node. A refusal is final for nobody.
+        """
 
 
 class Heads(Protocol):

@@ -357,3 +357,14 @@ async def test_what_one_node_refuses_is_handed_to_the_next(node: Node, codespace
         assert not [problem for problem in chain.problems if "node0" in problem], "a verdict is no fault of the node"
         refusing.override.clear()
         assert (await chain.submit(RAW)).endpoint == "node0", "it is asked first the next time"
+
+
+async def test_what_got_lost_is_handed_to_every_node(node: Node) -> None:
+    """The first node takes it and passes it on to nobody; submitted everywhere, the other one has it too."""
+    keeps, refuses = Node(), Node(override={"client/rawtx": rejecting("sdk", 4)})
+    async with serving(keeps, refuses), client_of(keeps, refuses, node) as chain:
+        assert (await chain.submit(RAW)).endpoint == "node0"
+        assert "client/rawtx" not in {call for call, _ in node.seen}
+        assert (await chain.submit(RAW, everywhere=True)).on_its_way
+        for one in (keeps, refuses, node):
+            assert "client/rawtx" in {call for call, _ in one.seen}

@@ -104,6 +104,8 @@ class FakePocket:
     gone: set[str] = field(default_factory=set)
     known: set[str] = field(default_factory=set)
     submitted: list[bytes] = field(default_factory=list)
+    again: list[bool] = field(default_factory=list)
+    refuses: Exception | None = None
 
     async def balance(self) -> int:
         return self.funds
@@ -114,8 +116,11 @@ class FakePocket:
     async def knows(self, tx_hash: str) -> bool:
         return tx_hash in self.known
 
-    async def submit(self, raw: bytes) -> str:
+    async def submit(self, raw: bytes, *, again: bool = False) -> str:
         self.submitted.append(raw)
+        self.again.append(again)
+        if self.refuses is not None:
+            raise self.refuses
         return "accepted"
 
 

@@ -1,19 +1,21 @@
 """The payout handlers: one return per event, the same bytes for everyone, and what keeps a second one from being made."""
 
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 import pytest
 
-from reactor.chains.pocket import ReturnTx, assemble, return_entropy, tx_hash
+from reactor.adapters import PocketNode
+from reactor.chains.pocket import ReturnTx, RpcRefused, SubmitOutcome, SubmitResult, assemble, return_entropy, tx_hash
 from reactor.documents.build import burn_document, deposit_document
 from reactor.documents.keys import burn_key
 from reactor.documents.objections import objection_digest
 from reactor.documents.reasons import WaitReason
 from reactor.documents.statuses import Collection
 from reactor.flows.decisions import Rest, Wait
-from reactor.handlers.payout import PayoutHandler
+from reactor.handlers.payout import LOST_AFTER_HEADS, PayoutHandler
 from reactor.state.journal import JournalEntry
 from reactor.state.rows import EventKind
 from tests.unit.handler_world import FEE, NOW, POCKET_USER, World, after_deciding, burn, deposit, returned
@@ -336,3 +338,81 @@ async def test_an_own_entry_that_does_not_verify_stops_nothing(world: World) -> 
     await handled(world, event, status="confirmed", **forged)
     assert world.journal.holds() == []
     assert kinds(world) == ["append"]
+
+
+# --- refused submissions: no node's word is final, only a block's ----------------------------------------------------
+
+VERDICTS = [
+    *(("sdk", code) for code in (1, 2, 4, 5, 6, 9, 10, 14)),
+    *(("auth", code) for code in (1, 2, 3, 4, 5, 6)),
+    *(("pos", code) for code in (101, 109)),
+    ("", 99),
+]
+SAYS = {"only": 1, "first": 2, "both": 2}
+"""Who refuses, and of how many endpoints: where one of two refuses, the other takes it."""
+
+
+class Endpoints:
+    """A list of Pocket nodes, each with its verdict on submissions, as a chain's client sums them up."""
+
+    def __init__(self, codespace: str, code: int, who: str) -> None:
+        self.calls: list[bool] = []
+        no = SubmitResult(SubmitOutcome.REJECTED, "", "node0", code, codespace, "no")
+        self.verdict = SubmitResult(SubmitOutcome.ACCEPTED, "", "node1") if who == "first" else no
+
+    async def submit(self, raw: bytes, *, everywhere: bool = False) -> SubmitResult:
+        self.calls.append(everywhere)
+        return replace(self.verdict, hash=tx_hash(raw))
+
+
+@pytest.mark.parametrize(("codespace", "code"), VERDICTS)
+@pytest.mark.parametrize("who", SAYS)
+@pytest.mark.parametrize("status", ["signed", "submitted"])
+async def test_a_refused_submission_is_handed_in_again_and_decides_nothing(
+    world: World, codespace: str, code: int, who: str, status: str
+) -> None:
+    event = burn(5)
+    ready(world, event)
+    raw, fields = await complete(world, event)
+    endpoints = Endpoints(codespace, code, who)
+    node = PocketNode(endpoints, world.bridge.vault)  # type: ignore[arg-type]
+    world.pocket.submit = node.submit  # type: ignore[method-assign]
+    payouts, document_id = handler(world), put(world, event, status=status, **fields)
+    tries = 3
+    for number in range(tries):
+        world.heads.heights["pocket"] = 100 + 2 * number * LOST_AFTER_HEADS
+        if who == "first" and status == "signed":
+            await payouts.handle(document_id)
+            break
+        with suppress(RpcRefused):
+            await payouts.handle(document_id)
+    written = [update for update in world.requests.updates if update.kind != "wait"]
+    if who == "first" and status == "signed":
+        assert [update.kind for update in written] == ["advance"]
+        assert "submitted" in str(written[0].pipeline)
+    else:
+        assert written == [], "it stays where it is, whatever a node says"
+        # In `submitted` the first look only starts to count the blocks that it is not in.
+        assert endpoints.calls == ([False] * tries if status == "signed" else [True] * (tries - 1))
+    assert world.journal.holds() == []
+    assert world.journal.complete(burn_key(world.bridge, event.tx_hash, 0), 0) == raw, "the same bytes for ever"
+    assert [row.outcome for row in world.journal.signed(burn_key(world.bridge, event.tx_hash, 0))] == ["payout"], "no objection"
+
+
+@pytest.mark.parametrize(("code", "ends"), [(0, "success"), (10, "held")])
+async def test_the_block_decides_whatever_was_said_before(world: World, code: int, ends: str) -> None:
+    event = burn(5)
+    ready(world, event)
+    _, fields = await complete(world, event)
+    world.pocket.refuses = RpcRefused("node0", "client/rawtx", "sdk 4: signature verification failed")
+    with pytest.raises(RpcRefused):
+        await handled(world, event, status="signed", **fields)
+    entropy = return_entropy("1", event.tx_hash, event.burn_index, 0)
+    seen = returned(50, event.tx_hash, amount=event.amount - FEE, to=event.recipient, entropy=entropy, code=code)
+    world.record(EventKind.RETURNED, seen)
+    result = await handled(world, event, status="signed", **fields)
+    if ends == "success":
+        assert "success" in str(world.requests.updates[-1].pipeline)
+    else:
+        assert isinstance(result, Wait)
+        assert result.reason is WaitReason.HELD

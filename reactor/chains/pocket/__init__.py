@@ -138,8 +138,8 @@ class PocketChain(Protocol):
         """Is it in the mempool?"""
         ...
 
-    async def submit(self, raw: bytes) -> SubmitResult:
-        """Hand in a signed transaction; the same bytes may be handed in again."""
+    async def submit(self, raw: bytes, *, everywhere: bool = False) -> SubmitResult:
+        """Hand in a signed transaction, to every endpoint if asked to; the same bytes may be handed in again."""
         ...
 
     async def balance(self, address: str) -> int:

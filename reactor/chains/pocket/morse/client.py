@@ -427,12 +427,12 @@ class MorseClient:
 
         return await self._http.failover(work)
 
-    async def submit(self, raw: bytes) -> SubmitResult:
+    async def submit(self, raw: bytes, *, everywhere: bool = False) -> SubmitResult:
         """Hand a signed transaction (length prefix included) to a node. Submitting the same bytes again is harmless.
 
-        With agreement it is handed to all nodes, so that none can keep it back; without, to the next one while it is refused.
-        The best verdict is told. A refusal is one node's word at this moment: from its start until its first new block a node
-        refuses everything.
+        `everywhere`, and with agreement, it is handed to all nodes, so that none can keep it back; else to the next one while
+        it is refused. The best verdict is told. A refusal is one node's word at this moment: from its start until its first
+        new block a node refuses everything.
 
         Raises:
             PocketDecodeError: these bytes are no transaction; nothing was sent.
@@ -451,7 +451,7 @@ class MorseClient:
                 return SubmitResult(SubmitOutcome.ALREADY_KNOWN, hash_, endpoint.name, text=error.text)
             return answers.parse_submission(Asked(endpoint.name, RAW_TX), answer, hash_)
 
-        if self.agreement == 1:
+        if self.agreement == 1 and not everywhere:
             return await self._first_to_take(work)
         outcomes = await self._pool.each(self._pool.all, work)
         verdicts = [outcome for outcome in outcomes.values() if not isinstance(outcome, RpcProblem)]
