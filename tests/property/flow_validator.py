@@ -18,7 +18,7 @@ from reactor.documents.reasons import WaitReason
 from reactor.documents.statuses import Collection, Status, may_move
 from reactor.flows import mint, payout
 from reactor.flows.decisions import Complete, Decision, Hold, Move, Object, Repair, Rest, Sign, Submit, Wait
-from reactor.flows.facts import Blocked, MintFacts, PayoutFacts, Quorum, SignatureView, Source
+from reactor.flows.facts import Blocked, MintFacts, MintTerms, PayoutFacts, Quorum, SignatureView, Source
 from reactor.flows.payments import failed_attempts, payments_by_claim
 from tests.property.flow_world import (
     ADDRESSES,
@@ -216,7 +216,8 @@ class Validator:
             known["signatures"] = self._view(message, document.pairs, ADDRESSES)
             if (minted := self.ledger.minted(outcome.recipient, nonce)) is not None:
                 known |= {"minted": minted, "minted_final": self.ledger.final(minted), "minted_final_at": minted.height + FINAL}
-        facts = MintFacts(**common, own_key=self.address, maximum=self.world.limit, **known)
+        terms = MintTerms(self.world.limit, self.world.limit, 0, paused=False, fee=False, minter=True, now=0)
+        facts = MintFacts(**common, own_key=self.address, terms=terms, **known)
         return Plan(key, facts, event, message, guard, outcome, facts.copies or {}, slot)
 
     def _payout_plan(self, document: Any, event: Any, key: str, outcome: Any, common: dict[str, Any], *, final: bool) -> Plan:
