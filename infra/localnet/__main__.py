@@ -40,6 +40,7 @@ BlockTime = Annotated[float, typer.Option(min=0.2, max=60, help="Seconds between
 Directory = Annotated[Path, typer.Option(help="Where the network lies.")]
 UserNumber = Annotated[int, typer.Option("--user", min=1, help="Which user.")]
 Amount = Annotated[str, typer.Argument(help="In POKT, up to six decimals.")]
+PartName = Annotated[str, typer.Argument(metavar="NAME", help="validator-1, …; mongo-1, …")]
 
 
 @app.command()
@@ -58,6 +59,24 @@ def up(
 ) -> None:
     """Run a network until Ctrl-C; print what can be done with it. Each start begins anew."""
     _run(_up(validators, threshold, mongo_nodes, block_time, directory))
+
+
+@app.command()
+def stop(name: PartName, directory: Directory = DEFAULT_DIRECTORY) -> None:
+    """End a part of the running network as a service manager does (SIGTERM): an outage to practise on."""
+    _run(_outage(directory, "stop", name))
+
+
+@app.command()
+def kill(name: PartName, directory: Directory = DEFAULT_DIRECTORY) -> None:
+    """End a part of the running network as a power cut does (SIGKILL)."""
+    _run(_outage(directory, "kill", name))
+
+
+@app.command()
+def start(name: PartName, directory: Directory = DEFAULT_DIRECTORY) -> None:
+    """Start a part of the running network again, whatever ended it."""
+    _run(_outage(directory, "start", name))
 
 
 @app.command()
@@ -172,8 +191,9 @@ async def _demo(validators: int, threshold: int, mongo_nodes: int, block_time: f
 
 
 async def _up(validators: int, threshold: int, mongo_nodes: int, block_time: float, directory: Path) -> int:
-    from infra.localnet.screen import Screen  # noqa: PLC0415 - imports web3: not for --help
-    from infra.localnet.up import guide, reserved  # noqa: PLC0415 - see above
+    from infra.localnet.outages import Outages  # noqa: PLC0415 - imports web3: not for --help
+    from infra.localnet.screen import Screen  # noqa: PLC0415 - see above
+    from infra.localnet.up import command_line, guide, reserved  # noqa: PLC0415 - see above
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -185,12 +205,21 @@ async def _up(validators: int, threshold: int, mongo_nodes: int, block_time: flo
         await _bring_up(stack, net, screen, directory)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
+        outages = await stack.enter_async_context(Outages(net, screen.say, command_line(net, DEFAULT_DIRECTORY)))
         guide(net, screen.console, DEFAULT_DIRECTORY)
         while not stop.is_set():
-            net.check_processes()
+            outages.look()
             await wait_for_any(stop, seconds=1.0)
         screen.say("stopping")
     return 0
+
+
+async def _outage(directory: Path, verb: str, name: str) -> int:
+    from infra.localnet.outages import ask  # noqa: PLC0415 - not for --help
+
+    good, text = await ask(directory, verb, name)
+    print(text, file=sys.stdout if good else sys.stderr)
+    return 0 if good else 1
 
 
 def _network(
@@ -236,7 +265,7 @@ def _scratch() -> Iterator[Path]:
 
 def _clear(directory: Path) -> None:
     """Remove what an earlier network left; refuses a directory that holds anything else."""
-    known = {"mongo", "anvil.log", "localnet.log", "network.json", ".lock"}
+    known = {"mongo", "anvil.log", "localnet.log", "network.json", "control.sock", ".lock"}
     left = list(directory.iterdir())
     strange = [path.name for path in left if path.name not in known and not path.name.startswith("validator-")]
     if strange:

@@ -2,15 +2,18 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
 from infra.localnet.identities import user_identity
 from infra.localnet.info import NetworkInfo
 from infra.localnet.network import Localnet
+
+_PYTHON: Final = ".venv/bin/python -m infra.localnet"
 
 
 class RunsAlreadyError(RuntimeError):
@@ -38,8 +41,7 @@ def guide(net: Localnet, console: Console, usual: Path) -> None:
     """Print what a user can do next, ready to paste. `usual`: the directory that commands take by default."""
     info, here = net.info, _shown(net.directory)
     config = _shown(net.validators[0].config)
-    python = ".venv/bin/python -m infra.localnet"
-    flag = "" if info.directory == usual.resolve() else f" --directory {here}"
+    python, flag = _PYTHON, _flag(net, usual)
     threshold, count = info.deployment.threshold, len(net.validators)
     lines = [
         "",
@@ -68,9 +70,22 @@ def guide(net: Localnet, console: Console, usual: Path) -> None:
         f"  .venv/bin/reactor explain --config {config} HASH",
         f"  .venv/bin/reactor check --config {config}",
         "",
+        "Practise an outage (stop: as a service manager does, kill: as a power cut does; mongo-1 is a part too):",
+        f"  {python} stop{flag} validator-{count}",
+        f"  {python} start{flag} validator-{count}",
+        "",
     ]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def command_line(net: Localnet, usual: Path) -> Callable[[str, str], str]:
+    """How a person gives a verb to a part of this network, by its name."""
+    return lambda verb, name: f"{_PYTHON} {verb}{_flag(net, usual)} {name}"
+
+
+def _flag(net: Localnet, usual: Path) -> str:
+    return "" if net.info.directory == usual.resolve() else f" --directory {_shown(net.directory)}"
 
 
 def _person(info: NetworkInfo, number: int) -> str:

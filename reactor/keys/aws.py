@@ -210,9 +210,7 @@ class Calls:
         if self._closed:
             return self._problem("is closed", transient=False)
         # SECURITY: a library's own text may quote the request; only the service's error code is passed on.
-        response = getattr(error, "response", None)
-        code = str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
-        code = code if _ERROR_CODE.fullmatch(code) else type(error).__name__
+        code = _error_code(error) or type(error).__name__
         transient = code in _TRANSIENT or code.endswith(("TimeoutError", "ConnectionError", "ConnectionClosedError"))
         return self._problem(f"the key service refused or failed ({code})", transient=transient)
 
@@ -223,6 +221,14 @@ class Calls:
             else f"Check region, name, credentials, {self._permissions}, and that the key is enabled"
         )
         return KeyProblem(self._source, problem, remedy, transient=transient)
+
+
+def _error_code(error: Exception) -> str:
+    """What the service calls its error, if it is a word that can be one; else empty."""
+    response = getattr(error, "response", None)
+    named = response.get("Error") if isinstance(response, dict) else None
+    code = named.get("Code") if isinstance(named, dict) else None
+    return code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else ""
 
 
 def _is_no_detail(record: logging.LogRecord) -> bool:

@@ -14,11 +14,13 @@ import re
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from coincurve import PublicKey
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
+from reactor.foreign import clean, shown
 from reactor.keys.aws import Calls, Place, parse_place
 from reactor.keys.base import BaseSigner
 from reactor.keys.curves import (
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 MOST_MESSAGE_BYTES = 4096
 """What the service takes as a raw message; a return with the longest memo has well under a thousand bytes to sign."""
 
+_LONGEST_WORD: Final = 60
+"""Of what the service calls the key, in an error."""
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9:/_-]{1,2048}")
 _SPECS: Final[dict[Scheme, str]] = {"secp256k1": "ECC_SECG_P256K1", "ed25519": "ECC_NIST_EDWARDS25519"}
 
@@ -73,7 +77,9 @@ class _KmsSigner(BaseSigner):
                 SigningAlgorithm=self._algorithm,
             )
         )
-        return answer.get("Signature", b"")
+        signature = answer.get("Signature")
+        # Whatever else comes verifies for no key, and is told so.
+        return signature if isinstance(signature, bytes) else b""
 
     def _foreign(self) -> KeyProblem:
         return KeyProblem(
@@ -158,29 +164,42 @@ async def open_kms_signer(uri: str, scheme: Scheme) -> KmsSecp256k1Signer | KmsE
     calls = Calls(place.source, "kms:GetPublicKey and kms:Sign", stats)
     try:
         client: KMSClient = await calls.run(functools.partial(calls.connect, place, "kms"))
-        answer = await calls.run(functools.partial(client.get_public_key, KeyId=place.name))
-        public = _public_key(dict(answer), scheme, place.source)
+        answer = dict(await calls.run(functools.partial(client.get_public_key, KeyId=place.name)))
+        public = _public_key(answer, scheme, place.source)
+        # SECURITY: an alias can be pointed at another key later; from here on the key itself is named.
+        arn = _key_name(answer, place.source)
     except BaseException:  # whatever went wrong, cancellation too, the threads must not stay behind
         calls.close()
         raise
-    # SECURITY: an alias can be pointed at another key later; from here on the key itself is named.
-    arn = answer["KeyId"]
     if isinstance(public, PublicKey):
         return KmsSecp256k1Signer(place.source, client, calls, arn, public, stats)
     return KmsEd25519Signer(place.source, client, calls, arn, public, stats)
 
 
+def _key_name(answer: dict[str, Any], source: str) -> str:
+    name = answer.get("KeyId")
+    if not isinstance(name, str) or not _KEY_ID.fullmatch(name):
+        raise KeyProblem(source, "the service answered without the name of the key", "Check the endpoint")
+    return name
+
+
+def _word(value: object) -> str:
+    """What the service calls something, for an error."""
+    return clean(value, _LONGEST_WORD) if isinstance(value, str) else shown(value, _LONGEST_WORD)
+
+
 def _public_key(answer: dict[str, Any], scheme: Scheme, source: str) -> PublicKey | Ed25519PublicKey:
-    spec = _SPECS[scheme]
-    if answer.get("KeySpec") != spec or answer.get("KeyUsage") != "SIGN_VERIFY":
+    wanted = _SPECS[scheme]
+    spec, usage = answer.get("KeySpec"), answer.get("KeyUsage")
+    if spec != wanted or usage != "SIGN_VERIFY":
         raise KeyProblem(
             source,
-            f"the key is {answer.get('KeySpec')} for {answer.get('KeyUsage')}",
-            f"Create a key with spec {spec} and usage SIGN_VERIFY",
+            f"the key is {_word(spec)} for {_word(usage)}",
+            f"Create a key with spec {wanted} and usage SIGN_VERIFY",
         )
     try:
         loaded = load_der_public_key(answer["PublicKey"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, TypeError, UnsupportedAlgorithm):
         loaded = None
     if scheme == "ed25519" and isinstance(loaded, Ed25519PublicKey):
         return loaded

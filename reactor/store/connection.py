@@ -21,9 +21,11 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from pymongo.read_concern import ReadConcern
 
 from reactor.documents.statuses import Collection
+from reactor.foreign import one_line
 from reactor.mongo_uri import MongoUri, MongoUriProblem, parse_mongo_uri
 from reactor.outages import Outages
 from reactor.store.problem import StoreProblem
+from reactor.store.retrying import UnreadableAnswer, answers
 
 Document = dict[str, Any]
 
@@ -141,16 +143,17 @@ class Store:
         """Raise `StoreProblem` unless the server is a replica set with a primary that reaches a majority."""
         await self.stream_client().close()  # what would keep it from being made must show now, not when the first stream opens
         try:
-            hello = await self.client.admin.command("hello")
-            if not hello.get("setName"):
-                raise StoreProblem(
-                    "MONGODB_URI",
-                    "the server is not a replica set",
-                    "start mongod with --replSet and initiate it: change streams need it",
-                )
-            # A linearizable read succeeds only if a majority confirms the primary just now.
-            certain = self.collection(Collection.MINT).with_options(read_concern=ReadConcern("linearizable"))
-            await certain.find_one({"_id": ObjectId("0" * 24)}, {"_id": 1})
+            with answers():
+                hello = await self.client.admin.command("hello")
+                if not hello.get("setName"):
+                    raise StoreProblem(
+                        "MONGODB_URI",
+                        "the server is not a replica set",
+                        "start mongod with --replSet and initiate it: change streams need it",
+                    )
+                # A linearizable read succeeds only if a majority confirms the primary just now.
+                certain = self.collection(Collection.MINT).with_options(read_concern=ReadConcern("linearizable"))
+                await certain.find_one({"_id": ObjectId("0" * 24)}, {"_id": 1})
         except PyMongoError as error:
             raise _explain(error, self.database.name) from None
 
@@ -209,10 +212,13 @@ def _parsed(uri: str) -> MongoUri:
 def _tls_reason(text: str) -> str:
     """The library's own words for it (`certificate verify failed: …`), without the addresses and time-outs around them."""
     found = re.search(r"\[SSL[^\]]*\] ?([^(\[]+)", text)
-    return found[1].strip(" .,") if found else "the handshake failed"
+    # What the library says may repeat the names of the server's certificate.
+    return one_line(found[1].strip(" .,"), 200) if found else "the handshake failed"
 
 
 def _explain(error: PyMongoError, database: str) -> StoreProblem:
+    if isinstance(error, UnreadableAnswer):
+        return StoreProblem("MONGODB_URI", str(error), "check host and port: is it a MongoDB, and nothing between it and here?")
     if isinstance(error, OperationFailure) and error.code in _LOGIN_REFUSED:
         return StoreProblem(
             "MONGODB_URI", "the server refuses the login", "check user and password or certificate, and authSource"

@@ -8,7 +8,7 @@ from reactor.documents.keys import document_id
 from reactor.documents.statuses import Collection
 from reactor.store.connection import Document, Store
 from reactor.store.reading import aggregate, no_larger
-from reactor.store.retrying import retrying
+from reactor.store.retrying import answers, retrying
 
 MOST: Final = 256
 """Heartbeats read at once: several hosts for each of some dozen validators."""
@@ -82,6 +82,8 @@ async def instance_heartbeats(store: Store, instance: str) -> list[Document]:
 
 async def each_heartbeat(store: Store) -> AsyncIterator[Document]:
     """Every heartbeat that is not too large, in no order: for people, who want to find the honest ones whatever lies there."""
-    async with await store.collection(Collection.HEARTBEAT).aggregate([no_larger(_LARGEST)], batchSize=MOST) as cursor:
-        async for row in cursor:
-            yield row
+    with answers():
+        async with await store.collection(Collection.HEARTBEAT).aggregate([no_larger(_LARGEST)], batchSize=MOST) as cursor:
+            async for row in cursor:
+                if isinstance(row, dict):
+                    yield row

@@ -79,7 +79,7 @@ async def oplog_times(store: Store) -> OplogTimes | None:
     command: Document = {"serverStatus": 1, **dict.fromkeys(_SECTIONS, 0), "oplog": 1}
 
     async def run() -> Document:
-        return await store.client.admin.command(command)
+        return dict(await store.client.admin.command(command))
 
     try:
         said: Any = (await retrying(run)).get("oplog")

@@ -17,7 +17,7 @@ from bson.errors import BSONError
 from reactor.documents.bridge import Bridge
 from reactor.documents.statuses import Collection
 from reactor.store.connection import Document, Store
-from reactor.store.retrying import retrying
+from reactor.store.retrying import answers, retrying
 
 LARGEST: Final = 262_144
 """Bytes of the largest document that is fetched. An honest one has some 10 KiB: 12 signatures, typed data, 64 history entries."""
@@ -73,9 +73,17 @@ async def read(store: Store, collection: Collection, ids: Iterable[ObjectId]) ->
     found: dict[ObjectId, Found] = {}
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
-        for row in await aggregate(store, collection, _bodies(batch)):
-            found[row["_id"]] = Found(_readable(row), row["size"])
+        rows = await aggregate(store, collection, _bodies(batch))
+        with answers():
+            found |= {_id_of(row): Found(_readable(row), int(row["size"])) for row in rows}
     return found
+
+
+def _id_of(row: Document) -> ObjectId:
+    """Raises TypeError for an id that cannot be one of those that were asked for."""
+    if isinstance(found := row["_id"], ObjectId):
+        return found
+    raise TypeError
 
 
 def _bodies(ids: Sequence[ObjectId]) -> list[Document]:
@@ -105,9 +113,11 @@ async def find_ids(store: Store, collection: Collection, keys: Many[Key]) -> dic
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
         values = {name: sorted({key[i] for key in batch}) for i, name in enumerate(KEY_FIELDS[collection])}
-        for row in await aggregate(store, collection, _holders(values)):
-            held = set(product(*(row["holds"][name] for name in values))) & set(batch)
-            found |= {key: row.get("_id") for key in held if not isinstance(found.get(key), ObjectId)}
+        rows = await aggregate(store, collection, _holders(values))
+        with answers():
+            for row in rows:
+                held = set(product(*(row["holds"][name] for name in values))) & set(batch)
+                found |= {key: row.get("_id") for key in held if not isinstance(found.get(key), ObjectId)}
     return found
 
 
@@ -172,16 +182,19 @@ async def open_page(
     }
 
     async def run() -> list[ObjectId]:
-        return [row["_id"] async for row in store.collection(collection).find(query, {"_id": 1}).sort("_id", 1).limit(size)]
+        return [_id_of(row) async for row in store.collection(collection).find(query, {"_id": 1}).sort("_id", 1).limit(size)]
 
     return await retrying(run)
 
 
 async def aggregate(store: Store, collection: Collection, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
-    """All rows of one aggregate. Raises a `PyMongoError` after bounded retries."""
+    """All rows of one aggregate, documents all of them. Raises a `PyMongoError` after bounded retries."""
 
     async def run() -> list[Document]:
-        return await (await store.collection(collection).aggregate(pipeline)).to_list()
+        rows: list[Any] = await (await store.collection(collection).aggregate(pipeline)).to_list()
+        if not all(isinstance(row, dict) for row in rows):
+            raise TypeError
+        return rows
 
     return await retrying(run)
 

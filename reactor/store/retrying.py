@@ -1,13 +1,18 @@
 """A bounded retry of our own: the driver retries a write once, a fail-over takes longer.
 
-Only for operations that may run twice: conditional updates and inserts of fixed ids.
+Only for operations that may run twice: conditional updates and inserts of fixed ids. What comes back is judged here too: an
+answer that makes no sense is a `PyMongoError` like every other failure of the database.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import struct
+import zlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import stamina
+from bson.errors import BSONError, InvalidDocument
 from pymongo.errors import AutoReconnect, BulkWriteError, PyMongoError
 
 T = TypeVar("T")
@@ -49,6 +54,30 @@ _PASSING: Final = frozenset(
 )
 
 
+_NONSENSE: Final = (
+    BSONError, struct.error, zlib.error, ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError,
+)  # fmt: skip
+"""What the driver, and we, raise over an answer that no server should give; the driver lets them all through."""
+
+
+class UnreadableAnswer(PyMongoError):  # noqa: N818 - the word the operator reads
+    """The database answered something that makes no sense: it is damaged, or it is no MongoDB. Says only the kind of error."""
+
+
+@contextmanager
+def answers() -> Iterator[None]:
+    """Around asking the database and taking its answer apart: what makes no sense is an `UnreadableAnswer`.
+
+    SECURITY: the database is not trusted; what it sends may end a call, never a loop that expects a `PyMongoError`.
+    """
+    try:
+        yield
+    except (InvalidDocument, OverflowError):  # what we send cannot be written: our own fault
+        raise
+    except _NONSENSE as error:
+        raise UnreadableAnswer(f"the answer of the database makes no sense ({type(error).__name__})") from error
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether the same operation may succeed a little later."""
     if isinstance(error, BulkWriteError):
@@ -70,7 +99,8 @@ async def retrying(operation: Callable[[], Awaitable[T]]) -> T:
     """
     try:
         # The first attempt stands outside the retry context, whose set-up costs as much as a small write.
-        return await operation()
+        with answers():
+            return await operation()
     except PyMongoError as error:
         if not is_passing(error):
             raise
@@ -78,6 +108,6 @@ async def retrying(operation: Callable[[], Awaitable[T]]) -> T:
     async for attempt in stamina.retry_context(
         on=is_passing, attempts=ATTEMPTS - 1, timeout=60.0, wait_initial=_FIRST_WAIT, wait_max=_LONGEST_WAIT, wait_jitter=0.05
     ):
-        with attempt:
+        with attempt, answers():
             return await operation()
     raise AssertionError("the retry context ends by success or by raising")

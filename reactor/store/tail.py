@@ -12,7 +12,7 @@ from reactor.documents.statuses import REQUESTS, Collection, Status
 from reactor.store.connection import Document, Store
 from reactor.store.indexes import OPEN_STATUSES
 from reactor.store.reading import LARGEST, aggregate, no_larger
-from reactor.store.retrying import retrying
+from reactor.store.retrying import answers, retrying
 
 OLDEST: Final = 10
 MOST_FOUND: Final = 20
@@ -55,7 +55,9 @@ async def _counts(store: Store, role: Collection) -> Counts:
         {"$match": {"status": {"$in": [status.value for status in OPEN_STATUSES]}}},
         {"$group": {"_id": "$status", "count": {"$sum": 1}}},
     ]
-    rows = {row["_id"]: row["count"] for row in await aggregate(store, role, pipeline) if isinstance(row["_id"], str)}
+    found = await aggregate(store, role, pipeline)
+    with answers():
+        rows = {row["_id"]: int(row["count"]) for row in found if isinstance(row["_id"], str)}
 
     async def total() -> int:
         return await store.collection(role).estimated_document_count()
@@ -73,7 +75,9 @@ async def oldest(store: Store, status: Status, limit: int = OLDEST) -> list[Row]
             {"$sort": {"created_at": 1}},
             {"$limit": limit},
         ]
-        rows += [_row(role, row) for row in await aggregate(store, role, pipeline)]
+        found = await aggregate(store, role, pipeline)
+        with answers():
+            rows += [_row(role, row) for row in found]
     return sorted(rows, key=lambda row: (row.created_at is None, row.created_at and row.created_at.timestamp()))[:limit]
 
 
