@@ -64,7 +64,7 @@ coverage: setup ## Hold the coverage by branch of flows, keys and codecs: it fai
 		$(PY) -m coverage report --include="reactor/$$part/*" --fail-under=$(REACHED); done
 
 fuzz: setup ## Feed a million damaged inputs to codecs, parsers and settings (a quarter of an hour)
-	@HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -p no:cacheprovider tests/property/test_fuzz.py $(ARGS)
+	@HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -p no:cacheprovider tests/property/test_fuzz.py tests/property/test_hostile_*.py $(ARGS)
 
 mutation: setup ## Change the code of flows, journal, keys and codecs bit by bit and see which tests notice (hours; prints the score)
 	@$(VENV)/bin/mutmut run $(ARGS) | tail -n 3
