@@ -12,6 +12,7 @@ import pytest_asyncio
 from bridge_helpers.harness import BridgeUnderTest, Runner, running_bridge
 
 from infra.localnet.member import ROOT
+from reactor.cli.status import EXIT_TOO_FEW
 from reactor.documents.keys import deposit_key
 from reactor.documents.statuses import Collection, Status
 from reactor.state.holds import SIGNING
@@ -132,7 +133,9 @@ async def test_an_old_copy_is_found_out_before_it_signs_and_a_new_journal_goes_o
         return row is not None and any("signing: lost_journal" in hold for hold in row["holds"])
 
     await bridge.eventually(shown, "its heartbeat to say so")
-    assert "signing: lost_journal" in await reactor(bridge.runners[0], "status"), "on another operator's machine"
+    assert "signing: lost_journal" in await reactor(bridge.runners[0], "status", code=EXIT_TOO_FEW), (
+        "on another operator's machine"
+    )
 
     # The operator moves the copy away and makes a journal that signs nothing older.
     await third.stop()
