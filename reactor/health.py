@@ -19,9 +19,10 @@ STREAM_SECONDS: Final = 10.0
 """A change stream answers at least each second, with an event or without; one that was silent for longer is not reached."""
 BEHIND_SECONDS: Final = 60.0
 """The position of the stream moves on or stands at its end; one that rests for longer waits for work that does not end."""
-LATE_BEATS: Final = 2
-LATE_SECONDS: Final = 5.0
-"""A heartbeat counts for `LATE_BEATS` of the pauses that it names, and so much longer for being written and read."""
+LATE_SHARE: Final = 0.5
+LATE_SECONDS: Final = 3.0
+"""A heartbeat counts for the pause that it names and this share of it, or so many seconds where that is more: for the time that it
+takes to be written and read. So nobody is believed for longer than two pauses, where they are of three seconds or more."""
 UNNAMED_SECONDS: Final = 120.0
 """For so long counts a heartbeat of an earlier version, which names no pause."""
 GONE_SECONDS: Final = 900.0
@@ -291,4 +292,5 @@ def standing_of(beat: Heartbeat | None, now: datetime) -> Standing:
 
 def patience_of(beat: Heartbeat) -> float:
     """Seconds for which a heartbeat counts after its date."""
-    return LATE_BEATS * beat.interval_ms / 1000 + LATE_SECONDS if beat.interval_ms else UNNAMED_SECONDS
+    pause = beat.interval_ms / 1000
+    return pause + max(LATE_SECONDS, LATE_SHARE * pause) if beat.interval_ms else UNNAMED_SECONDS

@@ -20,6 +20,14 @@ FORGED_AMOUNT: Final = 1_234_567
 DROPPED_BLOCKS: Final = 3
 """So many of the newest blocks a node does not show any more."""
 _AT_A_BLOCK: Final = {"eth_call": 1, "eth_getTransactionCount": 1, "eth_getBalance": 1, "eth_getCode": 1}
+LAGGING_BLOCKS: Final = 6
+"""So many of the newest blocks the backend that answers for logs does not have, though heads and headers come from others."""
+_REFUSALS: Final = {
+    "401": (401, '{"error":"invalid api key"}', "application/json"),
+    "403": (403, "<html><body><h1>403 Forbidden</h1></body></html>\n", "text/html"),
+    "404": (404, "default backend - 404", "text/plain"),
+}
+_ABSURD: Final = "Mon, 01 Jan 9999999999 00:00:00 GMT"
 _HTML = "<!DOCTYPE html>\n<html><body><h1>Checking your browser</h1></body></html>\n"
 
 Answer = dict[str, Any]
@@ -48,6 +56,9 @@ class EthereumNode:
     async def start(self) -> None:
         """Listen."""
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
+        await self._listen()
+
+    async def _listen(self) -> None:
         app = web.Application(client_max_size=8 << 20)
         app.router.add_post("/", self._serve)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
@@ -67,9 +78,18 @@ class EthereumNode:
         self._stands_at = int((await self._ask("eth_blockNumber", []))["result"], 16)
         self._over = asyncio.Event()
         self._how = how
+        if how == "refused" and self._runner is not None:
+            runner, self._runner = self._runner, None
+            await runner.cleanup()
+
+    async def mend(self) -> None:
+        """Serve truly; who hangs is let go."""
+        self.behave()
+        if self._runner is None:
+            await self._listen()
 
     def behave(self) -> None:
-        """Serve truly; who hangs is let go."""
+        """Answer truly from now on, where it listens."""
         self._how = None
         self._over.set()
 
@@ -96,6 +116,11 @@ class EthereumNode:
                 return web.Response(status=429, text="Too Many Requests", headers={"Retry-After": "1"})
             case "503":
                 return web.Response(status=503, text="upstream request timeout")
+            case "absurd_date":
+                return web.Response(status=429, text="Too Many Requests", headers={"Retry-After": _ABSURD})
+            case "401" | "403" | "404":
+                status, text, kind = _REFUSALS[self._how]
+                return web.Response(status=status, text=text, content_type=kind)
             case "reset":
                 assert request.transport is not None
                 request.transport.abort()
@@ -147,6 +172,16 @@ class EthereumNode:
             return {**answer, "result": [one for one in result if int(one["blockNumber"], 16) <= last]}
         number = result.get("blockNumber", result.get("number")) if isinstance(result, dict) else None
         return {**answer, "result": None} if number is not None and int(number, 16) > last else answer
+
+    async def _lie_limit(self, method: str, params: list[Any]) -> Answer:
+        return {"jsonrpc": "2.0", "error": {"code": -32007, "message": "50/second request limit reached"}}
+
+    async def _lie_lagging_logs(self, method: str, params: list[Any]) -> Answer:
+        answer = await self._ask(method, params)
+        if not _logs(method, answer):
+            return answer
+        last = int((await self._ask("eth_blockNumber", []))["result"], 16) - LAGGING_BLOCKS
+        return {**answer, "result": [one for one in answer["result"] if int(one["blockNumber"], 16) <= last]}
 
     async def _lie_duplicated_events(self, method: str, params: list[Any]) -> Answer:
         answer = await self._ask(method, params)

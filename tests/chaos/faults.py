@@ -20,6 +20,7 @@ from infra.localnet.pocket.misbehaviour import (
     DropConnection,
     EmptyAccountTxs,
     EmptyAnswer,
+    GatewayError,
     Hang,
     HtmlPage,
     LoseMempool,
@@ -31,6 +32,7 @@ from infra.localnet.pocket.misbehaviour import (
     WrongChainId,
 )
 from infra.localnet.pocket.node import PocketNode
+from reactor.state.journal_file import JOURNAL_FILE
 from reactor.store.oplog import oplog_times
 from tests.chaos import kinds
 from tests.chaos.ethereum_node import DROPPED_BLOCKS
@@ -41,6 +43,8 @@ from tests.chaos.world import World
 
 _AGAIN_SECONDS: Final = 1.0
 _HELD_SECONDS: Final = 120.0
+_IN_FLIGHT_SECONDS: Final = 3.0
+"""What was noted in the journal before it went may be written to the database so long after."""
 _GARBAGE = '{"height": \x00\ufffd'
 
 
@@ -81,6 +85,13 @@ class Storms:
                 await self._down(world.validator(fault.target), fault)
             case kinds.Freeze():
                 await self._freeze(world.validator(fault.target), fault.seconds)
+            case kinds.DiskFull():
+                disk = world.disks[fault.target]
+                disk.fill()
+                await asyncio.sleep(fault.seconds)
+                disk.free()
+            case kinds.JournalRemoved():
+                await self._remove_journal(world.validator(fault.target), fault.seconds)
             case kinds.Clock():
                 world.clocks[fault.target].write_text(str(fault.by))
                 await asyncio.sleep(fault.seconds)
@@ -141,6 +152,21 @@ class Storms:
                 self.say(f"{victim.name} did not start: {lines[-1][-200:] if lines else error!r}")
                 await asyncio.sleep(_AGAIN_SECONDS)
 
+    async def _remove_journal(self, victim: LocalValidator, seconds: float) -> None:
+        """SECURITY: from the moment on at which it is gone nothing more is signed."""
+        path = victim.state / JOURNAL_FILE
+        aside = path.rename(victim.directory / JOURNAL_FILE)
+        net, mine = self.world.net, ([victim.address], [victim.public_key])
+        await asyncio.sleep(_IN_FLIGHT_SECONDS)
+        before = await signature_counts(net, *mine)
+        await asyncio.sleep(seconds)
+        after = await signature_counts(net, *mine)
+        await victim.stop()
+        aside.rename(path)
+        if before != after:
+            raise AssertionError(f"{victim.name} signed while its journal was away: {before} became {after}")
+        await self.bring_back(victim)
+
     async def _freeze(self, victim: LocalValidator, seconds: float) -> None:
         victim.process.freeze()
         await asyncio.sleep(seconds)
@@ -176,9 +202,14 @@ class Storms:
             node = self.world.ethereum[fault.target]
             await node.misbehave(fault.how)
             await asyncio.sleep(fault.seconds)
-            node.behave()
+            await node.mend()
             return
         pocket = self.world.pocket[fault.target]
+        if fault.how == "refused":
+            await pocket.stop()
+            await asyncio.sleep(fault.seconds)
+            await pocket.start()
+            return
         with pocket.misbehaving(_pocket_switch(fault.how, pocket)):
             await asyncio.sleep(fault.seconds)
 
@@ -302,5 +333,9 @@ def _pocket_switch(how: str, node: PocketNode) -> Misbehaviour:
         "stale": StaleHeight(height=node.height),
         "dropped_blocks": StaleHeight(behind=DROPPED_BLOCKS),
         "hidden_events": EmptyAccountTxs(),
+        "401": ServerError(status=401, body='{"error":"invalid api key"}'),
+        "403": HtmlPage(status=403),
+        "404": ServerError(status=404, body="default backend - 404"),
+        "limit": GatewayError(code=-32007, message="50/second request limit reached - reduce calls per second"),
     }
     return switches[how]

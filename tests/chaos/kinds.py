@@ -84,6 +84,24 @@ class LoseDisk(OnValidator):
     seconds: Seconds
 
 
+class DiskFull(OnValidator):
+    """The disk of its state has no room left, not for a byte. It is a small one of its own."""
+
+    kind: Literal["disk_full"]
+    seconds: Seconds
+
+    @property
+    def subject(self) -> str:
+        return f"disk of {self.target}"
+
+
+class JournalRemoved(OnValidator):
+    """Its signing journal is moved away while it runs; `seconds` later its operator stops it, puts it back and starts it."""
+
+    kind: Literal["journal_removed"]
+    seconds: Seconds
+
+
 class Clock(OnValidator):
     """Its clock jumps `by` seconds, and back after `seconds`."""
 
@@ -137,8 +155,15 @@ How = Literal[
     "duplicated_events",
     "hidden_events",
     "forged_event",
+    "refused",
+    "401",
+    "403",
+    "404",
+    "limit",
+    "absurd_date",
+    "lagging_logs",
 ]
-ONLY_ETHEREUM: frozenset[str] = frozenset({"truncated", "duplicated_events", "forged_event"})
+ONLY_ETHEREUM: frozenset[str] = frozenset({"truncated", "duplicated_events", "forged_event", "absurd_date", "lagging_logs"})
 
 
 class Rpc(OnValidator):
@@ -310,6 +335,8 @@ AnyFault = Annotated[
     | Stop
     | Freeze
     | LoseDisk
+    | DiskFull
+    | JournalRemoved
     | Clock
     | MongoCut
     | MongoDelay

@@ -17,6 +17,7 @@ from tests.chaos.kinds import (
     FAULT,
     AnyFault,
     Clock,
+    DiskFull,
     Fault,
     KmsThrottle,
     MongoCut,
@@ -177,6 +178,10 @@ class Manifest(Strict):
     def with_key_service(self, timeline: list[AnyFault]) -> set[str]:
         """Whose keys lie in a key service."""
         return self.hit(KmsThrottle, timeline)
+
+    def with_own_disk(self, timeline: list[AnyFault]) -> set[str]:
+        """Whose state lies on a small disk of its own."""
+        return self.hit(DiskFull, timeline)
 
     def with_shifted_clock(self, timeline: list[AnyFault]) -> set[str]:
         """Whose clock jumps."""

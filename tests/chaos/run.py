@@ -17,6 +17,7 @@ from pymongo.errors import PyMongoError
 from infra.localnet.processes import ProcessError
 from infra.localnet.stuck import StuckError
 from tests.chaos.faults import Storms
+from tests.chaos.health import Observer
 from tests.chaos.manifest import Manifest
 from tests.chaos.people import NODE_FAILED, People, cancelled
 from tests.chaos.truth import (
@@ -95,9 +96,10 @@ async def run(name: str, manifest: Manifest, seed: int, directory: Path, say: Sa
 async def _live_through(world: World, people: People, storms: Storms, timeline: list, told: Say) -> None:
     """Requests and faults at once, then peace, until everything has reached its end on the chains."""
     manifest = world.manifest
+    observer = Observer(world, told)
     async with asyncio.TaskGroup() as group:
         besides = (people.keep_minting(), _watch(world), _ask_why(world), _tell(world, people, told))
-        besides += (_ask_thieves(world, people),)
+        besides += (_ask_thieves(world, people), observer.watch(), observer.ask())
         beside = [group.create_task(one) for one in besides]
         doing = [
             group.create_task(people.keep_depositing(manifest.seconds)),
@@ -109,6 +111,7 @@ async def _live_through(world: World, people: People, storms: Storms, timeline: 
         await _settled(world, people, doing[1])
         for one in beside:
             one.cancel()
+    told(observer.judgement.told)
 
 
 async def _watch(world: World) -> None:

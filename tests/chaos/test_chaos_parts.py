@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from infra.localnet.ports import HOST, free_port
-from tests.chaos.ethereum_node import BURN_TOPIC, DROPPED_BLOCKS, FORGED_TX, EthereumNode
+from tests.chaos.ethereum_node import BURN_TOPIC, DROPPED_BLOCKS, FORGED_TX, LAGGING_BLOCKS, EthereumNode
 from tests.chaos.wire import Wire
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(60)]
@@ -166,8 +167,6 @@ async def ask(node: EthereumNode, method: str, *params: object) -> tuple[int, st
 
 
 async def result(node: EthereumNode, method: str, *params: object):
-    import json  # noqa: PLC0415
-
     status, text = await ask(node, method, *params)
     assert status == 200
     answer = json.loads(text)
@@ -177,11 +176,18 @@ async def result(node: EthereumNode, method: str, *params: object):
 
 @pytest.mark.parametrize(
     ("how", "status", "part"),
-    [("429", 429, "Too Many"), ("503", 503, "timeout"), ("html", 200, "<html>"), ("empty", 200, ""), ("garbage", 200, "jsonrpc")],
+    [
+        ("429", 429, "Too Many"),
+        ("absurd_date", 429, "Too Many"),
+        ("503", 503, "timeout"),
+        ("403", 403, "<html>"),
+        ("404", 404, "default backend"),
+        ("html", 200, "<html>"),
+        ("empty", 200, ""),
+        ("garbage", 200, "jsonrpc"),
+    ],
 )
 async def test_a_node_fails_as_told_until_it_behaves(node: EthereumNode, how: str, status: int, part: str) -> None:
-    import json  # noqa: PLC0415
-
     await node.misbehave(how)
     said, text = await ask(node, "eth_chainId")
     assert said == status
@@ -202,6 +208,34 @@ async def test_a_node_hangs_until_it_behaves_and_closes_connections(node: Ethere
         await ask(node, "eth_chainId")
     node.behave()
     assert await result(node, "eth_chainId") == "0x7a69"
+
+
+async def test_a_node_refuses_in_json_too(node: EthereumNode) -> None:
+    await node.misbehave("401")
+    assert await ask(node, "eth_chainId") == (401, '{"error":"invalid api key"}')
+    await node.misbehave("limit")
+    status, text = await ask(node, "eth_chainId")
+    assert (status, json.loads(text)["error"]["code"]) == (200, -32007)
+
+
+async def test_a_node_that_is_gone_refuses_connections_and_comes_back_in_its_place(node: EthereumNode) -> None:
+    url = node.url
+    await node.misbehave("refused")
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await ask(node, "eth_chainId")
+    await node.mend()
+    assert node.url == url
+    assert await result(node, "eth_chainId") == "0x7a69"
+
+
+async def test_the_logs_of_a_lagging_backend_lack_the_newest_and_all_else_is_there(node: EthereumNode) -> None:
+    before = await result(node, "eth_getLogs", {})
+    await node.misbehave("lagging_logs")
+    shown = [int(log["blockNumber"], 16) for log in await result(node, "eth_getLogs", {})]
+    assert shown == [number for log in before if (number := int(log["blockNumber"], 16)) <= HEAD - LAGGING_BLOCKS]
+    assert len(shown) < len(before)
+    assert await result(node, "eth_blockNumber") == hex(HEAD)
+    assert (await result(node, "eth_getBlockByNumber", hex(HEAD), False))["number"] == hex(HEAD)
 
 
 async def test_a_node_that_lags_shows_nothing_above(node: EthereumNode) -> None:

@@ -17,6 +17,7 @@ from infra.localnet.member import LocalValidator
 from infra.localnet.mongod import MongoReplicaSet
 from infra.localnet.network import Localnet
 from infra.localnet.pocket.node import PocketNode
+from tests.chaos.disks import SmallDisk
 from tests.chaos.ethereum_node import EthereumNode
 from tests.chaos.kinds import AnyFault
 from tests.chaos.manifest import Manifest
@@ -46,6 +47,7 @@ class World:
         self.pocket: dict[str, PocketNode] = {}
         self.kms: dict[str, KmsStub] = {}
         self.clocks: dict[str, Path] = {}
+        self.disks: dict[str, SmallDisk] = {}
 
     async def __aenter__(self) -> Self:
         try:
@@ -64,6 +66,8 @@ class World:
             if hasattr(self, "net"):
                 await self.net.stop_validators()
             await asyncio.gather(*(close() for close in self._around))
+            for disk in self.disks.values():
+                disk.unmount()
         finally:
             await self._stack.aclose()
 
@@ -107,6 +111,9 @@ class World:
             await self._give_nodes(one.name, made)
         if one.name in self.manifest.with_key_service(self._timeline):
             await self._keep_keys(one, made)
+        if one.name in self.manifest.with_own_disk(self._timeline):
+            disk = self.disks[one.name] = SmallDisk(one.state, lambda: one.process.pid if one.running else None)
+            disk.mount()
         if one.name in self.manifest.with_shifted_clock(self._timeline):
             self._give_clock(one)
         write_configuration(one.config, made)

@@ -12,8 +12,8 @@ from reactor.documents.models import Heartbeat
 from reactor.health import (
     BEHIND_SECONDS,
     GONE_SECONDS,
-    LATE_BEATS,
     LATE_SECONDS,
+    LATE_SHARE,
     SCAN_SECONDS,
     SIGNING,
     STREAM_SECONDS,
@@ -164,7 +164,7 @@ def beat(age: float = 0.0, **changes: Any) -> Heartbeat:
     return Heartbeat.model_validate(fields)
 
 
-LATE = LATE_BEATS * 30.0 + LATE_SECONDS
+LATE = 30.0 + LATE_SHARE * 30.0
 
 
 @pytest.mark.parametrize(
@@ -176,9 +176,10 @@ LATE = LATE_BEATS * 30.0 + LATE_SECONDS
         (beat(LATE + 1), State.LATE, False, set()),
         (beat(GONE_SECONDS + 1), State.GONE, False, set()),
         # by its own interval, whatever that is
-        (beat(20, interval_ms=2000), State.LATE, False, set()),
-        (beat(1100, interval_ms=600_000), State.UP, True, {"mint", "payout"}),
-        (beat(1300, interval_ms=600_000), State.LATE, False, set()),
+        (beat(2 + LATE_SECONDS, interval_ms=2000), State.UP, True, {"mint", "payout"}),
+        (beat(3 + LATE_SECONDS, interval_ms=2000), State.LATE, False, set()),
+        (beat(800, interval_ms=600_000), State.UP, True, {"mint", "payout"}),
+        (beat(1000, interval_ms=600_000), State.LATE, False, set()),
         (beat(healthy=False, signs=["payout"], problems=["paused"]), State.UP, False, {"payout"}),
         (beat(healthy=False, signs=[], phase="starting"), State.STARTING, False, set()),
         (beat(LATE + 1, healthy=False, signs=[], phase="starting"), State.LATE, False, set()),
