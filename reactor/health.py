@@ -21,8 +21,8 @@ BEHIND_SECONDS: Final = 60.0
 """The position of the stream moves on or stands at its end; one that rests for longer waits for work that does not end."""
 LATE_SHARE: Final = 0.5
 LATE_SECONDS: Final = 3.0
-"""A heartbeat counts for the pause that it names and this share of it, or so many seconds where that is more: for the time that it
-takes to be written and read. So nobody is believed for longer than two pauses, where they are of three seconds or more."""
+"""A heartbeat counts for the pause that it names and this share of it, or so many seconds where that is more: for the time that
+it takes to be written and read. So nobody is believed for longer than two pauses, where they are of three seconds or more."""
 UNNAMED_SECONDS: Final = 120.0
 """For so long counts a heartbeat of an earlier version, which names no pause."""
 GONE_SECONDS: Final = 900.0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Final
 
 from reactor.keys import Signer, probe
@@ -16,6 +18,7 @@ from reactor.state.lock import ProcessLock
 from reactor.state.problems import StateLocked
 
 _LEAST_FREE_BYTES: Final = 256 * 1024 * 1024
+_TRIED_BYTES: Final = 64 * 1024
 _NO_KEY: Final = "set {field} to its URI (`reactor keys new` makes one), or run with --observe"
 
 
@@ -107,9 +110,18 @@ async def check_lock(settings: Settings, *, starting: bool) -> list[CheckResult]
 
 
 async def check_disk(settings: Settings) -> list[CheckResult]:
-    """There is room for journal and ledger."""
-    free = shutil.disk_usage(_existing(settings.state.directory)).free
+    """There is room for journal and ledger: a file of the size of a signature's notes is written there, and removed."""
+    folder = _existing(settings.state.directory)
+    free = shutil.disk_usage(folder).free
     detail = f"{free // 2**20} MiB free for {settings.state.directory}"
+    try:
+        with TemporaryFile(dir=folder) as file:
+            file.write(b"\0" * _TRIED_BYTES)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        what = f"{detail}; it takes no write: {error.strerror}"
+        return [failed("disk", what, "free some space and check the directory's rights: without it nothing is scanned or signed")]
     if free < _LEAST_FREE_BYTES:
         return [failed("disk", detail, "free some space: without it nothing can be signed", "warning")]
     return [passed("disk", detail)]
