@@ -240,13 +240,13 @@ class PocketNode:
 
         return await self._shared.get(block, _BLOCK_SECONDS, ask)
 
-    async def knows(self, tx_hash: str) -> bool:
+    async def indexed(self, tx_hash: str) -> tuple[int, bool] | None:
         # SECURITY: as for Ethereum.
         try:
-            await self._shared.get(("tx", tx_hash), 0, lambda: self._chain.tx(tx_hash))
+            tx = await self._shared.get(("tx", tx_hash), 0, lambda: self._chain.tx(tx_hash))
         except PocketNotFound:
-            return False
-        return True
+            return None
+        return tx.height, not tx.decoded or tx.to_address == self._vault
 
     async def submit(self, raw: bytes, *, again: bool = False) -> str:
         result = await self._chain.submit(raw, everywhere=again)

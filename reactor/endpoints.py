@@ -11,14 +11,14 @@ from loguru import logger
 
 from reactor.chains.ethereum.client import EthereumChain
 from reactor.chains.pocket import PocketChain
-from reactor.documents.events import BlockRef
+from reactor.documents.events import BlockRef, Event
 from reactor.engine.clock import SystemClock
 from reactor.engine.loops import Loops
 from reactor.engine.tasks import wait_for_any
 from reactor.settings import Settings
 from reactor.state.ledger import Ledger
 from reactor.state.rows import EventKind
-from scanners.loop import Watched
+from scanners.second import WatchedTwice
 
 SURVEY_SECONDS: Final = 30.0
 """Pause between two comparisons of all endpoints: two or three calls to each. What is worse than a lag is noticed by asking."""
@@ -76,21 +76,25 @@ class SameEvents:
     SECURITY: what is signed rests on the ledger, which may have been filled when fewer endpoints had to agree.
     """
 
-    def __init__(self, watched: Watched, ledger: Ledger, kind: EventKind) -> None:
+    def __init__(self, watched: WatchedTwice, ledger: Ledger, kind: EventKind) -> None:
         self._watched = watched
         self._ledger = ledger
         self._kind = kind
 
     async def __call__(self, block: BlockRef) -> bool:
-        reading = await self._watched.read(block.height, block.height, block.height)
-        if reading.last < block.height:
-            return False
-        shown = set(reading.events[self._kind])
         known = {seen.event for seen in self._ledger.events_at(self._kind, block.height)}
-        if shown != known:
-            names = sorted({event.tx_hash for event in shown ^ known})
-            logger.error(
-                "{} block {}: the endpoints show other {}s than the ledger: {}; nothing of this block is signed",
-                *(self._watched.name, block.height, self._kind.value, ", ".join(names[:10])),
-            )
-        return shown == known
+        shown: set[Event] = set()
+        # A list may lack what the blocks hold: then the blocks are asked, by as many endpoints.
+        for read in (self._watched.read, self._watched.read_again):
+            reading = await read(block.height, block.height, block.height)
+            if reading.last < block.height:
+                return False
+            shown = set(reading.events[self._kind])
+            if shown == known:
+                return True
+        names = sorted({event.tx_hash for event in shown ^ known})
+        logger.error(
+            "{} block {}: the endpoints show other {}s than the ledger: {}; nothing of this block is signed",
+            *(self._watched.name, block.height, self._kind.value, ", ".join(names[:10])),
+        )
+        return False

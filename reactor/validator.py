@@ -89,8 +89,9 @@ from reactor.store.watch import SchemaWatch
 from reactor.subjects import subject_of
 from reactor.vitals import PROBE_SECONDS, Vitals, open_documents
 from scanners.ethereum import WatchedEthereum
-from scanners.loop import ChainScanner, Watched
+from scanners.loop import ChainScanner
 from scanners.pocket import WatchedPocket
+from scanners.second import SecondReader, WatchedTwice
 
 Handler = MintHandler | PayoutHandler
 
@@ -122,7 +123,7 @@ class Chains:
     ethereum: EthereumChain
     pocket: PocketChain
 
-    def watched(self, bridge: Bridge, settings: Settings) -> tuple[tuple[Watched, float], ...]:
+    def watched(self, bridge: Bridge, settings: Settings) -> tuple[tuple[WatchedTwice, float], ...]:
         """Each chain with the seconds between two looks at its head."""
         return (
             (WatchedPocket(self.pocket, bridge, settings.pocket.confirmations), settings.pocket.poll_interval_ms / 1000),
@@ -154,6 +155,7 @@ class Validator:
             expected=_EXPECTED,
             outages=self.outages,
         )
+        self.second: dict[str, SecondReader] = {}
         self._strangers_after: dict[tuple[Collection, Status], ObjectId | None] = {}
         self.scanners: dict[str, ChainScanner] = {}
 
@@ -238,6 +240,7 @@ class Validator:
             turns=Turns(self.me.address, peers.up, monotonic, members),
             now=lambda: datetime.now(UTC),
             identity_clash=lambda: self.hearts.clash,
+            look=self._look,
             silenced=self._silenced,
         )
         self.endpoints = EndpointWatch(self.chains.ethereum, self.chains.pocket, self.settings, self.loops)
@@ -340,6 +343,11 @@ class Validator:
             )
             self.scanners[watched.name] = scanner
             self.heads.add(watched.name, scanner.heads)
+            self.second[watched.name] = SecondReader(watched, scanner, self.ledger, outages=self.outages)
+
+    def _look(self, kind: EventKind, tx_hash: str, height: int) -> None:
+        """An own node shows a transaction that a document names, and the ledger lacks it: its block is read again."""
+        self.second[kind.chain].look(tx_hash, height)
 
     def _vitals(self, admissions: BatchedJournal) -> Vitals:
         settings = self.settings
@@ -367,6 +375,8 @@ class Validator:
         supervisor.add("reactor", self.reactor.run)
         supervisor.add("books", self._keep_books)
         supervisor.add("endpoints", self.endpoints.run)
+        for name, reader in self.second.items():
+            supervisor.add(f"second readings of {name}", reader.run)
         if not self.observe:
             # Before anything is looked at: where nobody else runs with this key, nothing has to wait to be signed.
             await self.vitals.probe()
@@ -486,6 +496,7 @@ class Validator:
         warnings += [*self.oplog.problems, *self.schema.problems, *self.endpoints.problems]
         # What the heartbeat's own loop says of it is over once this one is read.
         warnings += self.loops.problems(but=frozenset({HEARTBEAT}))
+        warnings += [problem for reader in self.second.values() for problem in reader.problems]
         return Pulse(
             open_count=load.waiting + load.working + load.queued + load.stuck,
             open=open_documents(self.dispatcher, {self.store.names[role]: role for role in REQUESTS}, self._label),

@@ -1,14 +1,21 @@
 """Ethereum for the scanning loop: burns and mints of one window, at one node."""
 
+from collections.abc import Sequence
+from typing import Final
+
 from reactor.chains.errors import NotFound
 from reactor.chains.ethereum.client import EthereumChain
-from reactor.chains.ethereum.types import Head
+from reactor.chains.ethereum.types import BurnEvent, Head, MintedEvent
 from reactor.documents.bridge import Bridge
-from reactor.documents.events import BlockRef
+from reactor.documents.events import BlockRef, Event
 from reactor.state.rows import EventKind
 from scanners.burns import burn_of
 from scanners.loop import Reading, View
 from scanners.mints import minted_of
+from scanners.second import Answered
+
+MARGIN_BLOCKS: Final = 32
+"""An epoch: in so many blocks a backend that was behind has caught up, and so many are read a second time at once."""
 
 
 class WatchedEthereum:
@@ -16,11 +23,14 @@ class WatchedEthereum:
 
     name = "ethereum"
     kinds = (EventKind.BURN, EventKind.MINTED)
+    margin = MARGIN_BLOCKS
+    batch = MARGIN_BLOCKS
 
     def __init__(self, chain: EthereumChain, bridge: Bridge) -> None:
         self._chain = chain
         self.start = bridge.ethereum_start
         self._final: Head | None = None
+        self._answered = Answered()
 
     async def view(self) -> View:
         view = await self._chain.view()
@@ -32,15 +42,44 @@ class WatchedEthereum:
             window = await self._chain.window(first, last)
         except NotFound:
             return Reading(first - 1, {}, None)  # a node behind the one that told the head: the next head comes
+        self._answered.note(window.to_block, window.endpoint)
         rest = min(final, window.to_block)
         return Reading(
             last=window.to_block,
-            events={
-                EventKind.BURN: [burn_of(event) for event in window.burns],
-                EventKind.MINTED: [minted_of(event) for event in window.minted],
-            },
+            events=_events(window.burns, window.minted),
             rest=await self._rest(rest, window.last_header) if rest >= first else None,
+            endpoint=window.endpoint,
         )
+
+    async def read_again(self, first: int, last: int, final: int, naming: Sequence[str] = ()) -> Reading:
+        del final
+        before = self._answered.of(first)
+        try:
+            window = await self._chain.window(first, last, apart_from=before)
+            events = _events(window.burns, window.minted)
+            for tx_hash in naming:
+                await self._add_receipt(tx_hash, window.from_block, window.to_block, events)
+        except NotFound:
+            return Reading(first - 1, {}, None)
+        return Reading(window.to_block, events, None, window.endpoint, before)
+
+    async def locate(self, tx_hash: str) -> int | None:
+        try:
+            return (await self._chain.receipt_events(tx_hash)).block_number
+        except NotFound:
+            return None
+
+    async def _add_receipt(self, tx_hash: str, first: int, last: int, events: dict[EventKind, list[Event]]) -> None:
+        """What a transaction's receipt shows and the logs of its block do not."""
+        receipt = await self._chain.receipt_events(tx_hash)
+        # SECURITY: a receipt of a block that another one has replaced shows nothing that stands.
+        if not first <= receipt.block_number <= last or not await self._chain.is_canonical(
+            receipt.block_number, receipt.block_hash
+        ):
+            return
+        for kind, shown in _events(receipt.burns, receipt.minted).items():
+            places = {(event.tx_hash, event.log_index) for event in events[kind]}  # type: ignore[union-attr]
+            events[kind] += [event for event in shown if (event.tx_hash, event.log_index) not in places]  # type: ignore[union-attr]
 
     async def hash_at(self, height: int) -> str | None:
         try:
@@ -52,6 +91,10 @@ class WatchedEthereum:
         if self._final is not None and self._final.number == height:
             return _reference(self._final)
         return _reference(last if last.number == height else await self._chain.header(height))
+
+
+def _events(burns: Sequence[BurnEvent], minted: Sequence[MintedEvent]) -> dict[EventKind, list[Event]]:
+    return {EventKind.BURN: [burn_of(one) for one in burns], EventKind.MINTED: [minted_of(one) for one in minted]}
 
 
 def _reference(head: Head) -> BlockRef:

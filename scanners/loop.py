@@ -19,6 +19,7 @@ from pymongo.errors import PyMongoError
 from reactor.documents.bridge import Bridge
 from reactor.documents.build import burn_document, deposit_document, minted_document, returned_document
 from reactor.documents.events import BlockRef, Burn, Deposit, Event, Minted, Returned
+from reactor.documents.keys import event_key
 from reactor.documents.reasons import HoldReason
 from reactor.documents.statuses import Collection
 from reactor.outages import Outages
@@ -55,11 +56,16 @@ class Reading:
     """What one window showed: the events by kind, up to `last` (which may lie below what was asked for).
 
     `rest`: the header of the block at which the cursor will rest, min(final, last); None where nothing is final yet.
+    `endpoint`: who answered; `before`: of a second reading, who did the first time, where that is known. `sends_only`: it cannot
+    show transactions of another kind.
     """
 
     last: int
     events: Mapping[EventKind, Sequence[Event]]
     rest: BlockRef | None
+    endpoint: str = ""
+    before: str = ""
+    sends_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,10 @@ class Watched(Protocol):
         """The hash of the block at this height now; None while the node cannot show one."""
         ...
 
+    async def locate(self, tx_hash: str) -> int | None:
+        """The block in which the own nodes show this transaction; None where none does."""
+        ...
+
 
 class ChainScanner:
     """Reads one chain into the ledger and the collections. `ring` is told what changed in the ledger."""
@@ -126,7 +136,7 @@ class ChainScanner:
     ) -> None:
         """`outages`: where failures are told. `answered` is called whenever the chain could be read."""
         self._watched = watched
-        self._bridge = bridge
+        self.bridge = bridge
         self._ledger = ledger
         self._journal = journal
         self._insert = insert
@@ -218,7 +228,7 @@ class ChainScanner:
             if reading.last < first:
                 self._note(f"the node shows block {view.head} as its head, but nothing from {first} on yet")
                 return False
-            await self._record(first, reading, view.final)
+            await self.record(first, reading, view.final)
             first = reading.last + 1
             if first - began >= PROGRESS_BLOCKS and first <= view.head:
                 logger.info("{}: read up to {} of {}", self._watched.name, reading.last, view.head)
@@ -239,7 +249,8 @@ class ChainScanner:
             reading = await self._watched.read(wish.next, last, view.final)
             if reading.last < wish.next:
                 return
-            await self._record(wish.next, reading, view.final)
+            reading, _ = await self.completed(wish.next, reading)
+            await self.record(wish.next, reading, view.final)
             for kind in self._watched.kinds:
                 await self._insert_missing(reading.events[kind])
             self._ledger.rescanned(wish, reading.last)
@@ -250,7 +261,25 @@ class ChainScanner:
         cursors = [self._ledger.cursor(kind) for kind in self._watched.kinds]
         return min(self._watched.start if cursor is None else cursor.height + 1 for cursor in cursors)
 
-    async def _record(self, first: int, reading: Reading, final: int) -> None:
+    async def completed(self, first: int, reading: Reading) -> tuple[Reading, list[tuple[EventKind, Event]]]:
+        """A reading of blocks that were read before, with what it lacks of the ledger's final events though the chain holds it.
+
+        SECURITY: what is lacking counts as a deep reorganisation, unless an own node still shows its transaction in its block:
+        one incomplete list must not stop signing. An event that differs is not put right here.
+        """
+        events: dict[EventKind, Sequence[Event]] = {}
+        added: list[tuple[EventKind, Event]] = []
+        for kind in self._watched.kinds:
+            shown = {event_key(self.bridge, event) for event in reading.events[kind]}
+            known = self._ledger.events_between(kind, first, reading.last)
+            lacking = [seen.event for seen in known if seen.final and seen.key not in shown]
+            there = [event for event in lacking if await self._watched.locate(event.tx_hash) == event.height]
+            events[kind] = [*reading.events[kind], *there]
+            added += [(kind, event) for event in there]
+        return replace(reading, events=events), added
+
+    async def record(self, first: int, reading: Reading, final: int) -> None:
+        """Bring the ledger to what a window shows, insert what is new and ring for it. What violates finality stops signing."""
         for kind in self._watched.kinds:
             events = reading.events[kind]
             try:
@@ -309,7 +338,7 @@ class ChainScanner:
     async def _insert_missing(self, events: Sequence[Event]) -> None:
         documents: dict[Collection, list[Mapping[str, Any]]] = {}
         for event in events:
-            collection, document = document_of(self._bridge, event, self._ledger.created_at(event), self._now())
+            collection, document = document_of(self.bridge, event, self._ledger.created_at(event), self._now())
             documents.setdefault(collection, []).append(document)
         if not self._observe:
             for collection, rows in documents.items():

@@ -1,18 +1,24 @@
 """Pocket for the scanning loop: what the vault received and sent in one window, at one node."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
-from reactor.chains.pocket import NotFound, PocketBlock, PocketChain, PocketTx, WindowNotReady, WindowTooLarge
+from reactor.chains.pocket import NotFound, PocketBlock, PocketChain, PocketTx, Window, WindowNotReady, WindowTooLarge
 from reactor.documents.bridge import Bridge
-from reactor.documents.events import BlockRef, Deposit
+from reactor.documents.events import BlockRef, Deposit, Event
 from reactor.state.rows import EventKind
 from scanners.deposits import deposit_of
 from scanners.loop import Reading, View
 from scanners.returns import returned_of
+from scanners.second import Answered
 
 LARGEST_WINDOW: Final = 4096
 """Blocks per window at most. The node pages through the vault's history by transaction, so blocks cost it little."""
+NEAR_BLOCKS: Final = 96
+"""A day. Blocks so close to the newest final one are read a second time by themselves; farther back, from a list again."""
+BLOCKS_AT_ONCE: Final = 16
+"""Of those: each is a call, and may be megabytes."""
 _BLOCKS_KEPT: Final = 4096
 
 
@@ -21,6 +27,8 @@ class WatchedPocket:
 
     name = "pocket"
     kinds = (EventKind.DEPOSIT, EventKind.RETURNED)
+    margin = 1
+    batch = 1
 
     def __init__(self, chain: PocketChain, bridge: Bridge, confirmations: int) -> None:
         self._chain = chain
@@ -28,6 +36,7 @@ class WatchedPocket:
         self._confirmations = confirmations
         self._span = LARGEST_WINDOW
         self._blocks: OrderedDict[int, BlockRef] = OrderedDict()
+        self._answered = Answered()
         self.start = bridge.pocket_start
 
     async def view(self) -> View:
@@ -46,15 +55,44 @@ class WatchedPocket:
             self._span = (asked - first + 1) // 2
             return await self.read(first, last, final)
         self._span = min(LARGEST_WINDOW, self._span * 2)
+        self._answered.note(window.to_height, window.endpoint)
         rest = min(final, window.to_height)
         return Reading(
             last=window.to_height,
-            events={
-                EventKind.DEPOSIT: await self._deposits(window.received, final),
-                EventKind.RETURNED: [returned_of(tx, await self._block(tx.height, final)) for tx in window.sent],
-            },
+            events=await self._events(window, final),
             rest=_reference(window.last_block) if rest == window.to_height else await self._rest(first, rest),
+            endpoint=window.endpoint,
         )
+
+    async def read_again(self, first: int, last: int, final: int, naming: Sequence[str] = ()) -> Reading:
+        """From the blocks themselves where they are near or a transaction is named, else from the list again; of another endpoint
+        where there is one.
+        """
+        before = self._answered.of(first)
+        by_block = bool(naming) or final - first < NEAR_BLOCKS
+        asked = min(last, first + (BLOCKS_AT_ONCE if by_block else self._span) - 1)
+        try:
+            window = await self._chain.window(self._bridge.vault, first, asked, apart_from=before, by_block=by_block)
+        except WindowNotReady:
+            return Reading(first - 1, {}, None)
+        except WindowTooLarge:
+            if asked == first:
+                raise
+            return await self.read_again(first, (first + asked) // 2, final, naming)
+        events = await self._events(window, final)
+        return Reading(window.to_height, events, None, window.endpoint, before, sends_only=by_block)
+
+    async def locate(self, tx_hash: str) -> int | None:
+        try:
+            return (await self._chain.tx(tx_hash)).height
+        except NotFound:
+            return None
+
+    async def _events(self, window: Window, final: int) -> dict[EventKind, Sequence[Event]]:
+        return {
+            EventKind.DEPOSIT: await self._deposits(window.received, final),
+            EventKind.RETURNED: [returned_of(tx, await self._block(tx.height, final)) for tx in window.sent],
+        }
 
     async def hash_at(self, height: int) -> str | None:
         try:

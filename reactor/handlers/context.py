@@ -11,10 +11,12 @@ from reactor.documents.events import BlockRef
 from reactor.documents.reasons import WaitReason
 from reactor.flows.facts import Blocked, Quorum
 from reactor.handlers.claims import Remembered, Turns
+from reactor.handlers.lookups import LookUps
 from reactor.handlers.ports import EthereumReads, Heads, PocketReads, Requests, SigningJournal
 from reactor.keys.signer import Signer
 from reactor.state.journal import Journal
 from reactor.state.ledger import Ledger
+from reactor.state.rows import EventKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class Context:
     `members` are the configured validators' Ethereum addresses: they only order turns; who counts is the contract's word.
     `identity_clash` says why the others' heartbeats forbid signing, or is empty;
     `silenced` the same because of another process with this key. `claims`: since when (seconds since the epoch) a document has
-    claimed its status, as seen by this process.
+    claimed its status, as seen by this process. `lookups` bounds what is asked for documents of unknown events; `look` has a
+    block read again in which the own node shows such a transaction (kind of event, hash, height).
     """
 
     bridge: Bridge
@@ -55,6 +58,8 @@ class Context:
     identity_clash: Callable[[], str] = lambda: ""
     silenced: Callable[[], str] = lambda: ""
     claims: Remembered[object, tuple[str, float]] = field(default_factory=Remembered)
+    lookups: LookUps = field(default_factory=LookUps)
+    look: Callable[[EventKind, str, int], None] = lambda _kind, _tx, _height: None
 
     async def quorum(self) -> tuple[Quorum, ContractFacts]:
         """Who signs, as the contract says now."""

@@ -65,8 +65,8 @@ class PocketReads(Protocol):
     async def same_block(self, block: BlockRef) -> bool:
         """Whether the own node still has this block at its height."""
 
-    async def knows(self, tx_hash: str) -> bool:
-        """Whether the own node has indexed a transaction of this hash."""
+    async def indexed(self, tx_hash: str) -> tuple[int, bool] | None:
+        """The block of the transaction of this hash, and whether it may be a deposit; None if the own node has indexed none."""
 
     async def submit(self, raw: bytes, *, again: bool = False) -> str:
         """Post raw bytes; returns what the node said, for the log. Raises RpcProblem where all refuse or do not answer.

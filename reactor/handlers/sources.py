@@ -106,7 +106,7 @@ class Origin:
 
 
 async def refuted(context: Context, origin: Origin, document: AnyRequest) -> bool:
-    """Whether the own final view refutes that the claimed event exists.
+    """Whether the own final view refutes that the claimed event exists. What the own node shows after all is read again.
 
     SECURITY: only where the own scanner is final past the claimed place **and** the own node knows no such transaction, or one
     in a final block with fewer burns: what a validator cannot read, it does not refute.
@@ -121,13 +121,34 @@ async def refuted(context: Context, origin: Origin, document: AnyRequest) -> boo
         return True
     if cursor is None or not claimed or int(claimed) > cursor.height:
         return False
-    if not isinstance(document, BurnModel):
-        return not await context.pocket.knows(document.transaction_hash)
-    mined = await context.ethereum.mined_burns(document.transaction_hash)
+    if not context.lookups.admit():
+        return False
+    if isinstance(document, BurnModel):
+        return await _burn_refuted(context, document.transaction_hash, int(document.burn_index or 0), cursor.height)
+    return await _deposit_refuted(context, document.transaction_hash, cursor.height)
+
+
+async def _deposit_refuted(context: Context, tx_hash: str, final: int) -> bool:
+    found = await context.pocket.indexed(tx_hash)
+    if found is None:
+        return True
+    height, may_be_deposit = found
+    if may_be_deposit and height <= final:
+        context.look(EventKind.DEPOSIT, tx_hash, height)
+    return False
+
+
+async def _burn_refuted(context: Context, tx_hash: str, burn_index: int, final: int) -> bool:
+    mined = await context.ethereum.mined_burns(tx_hash)
     if mined is None:
         return True
     height, burns = mined
-    return height <= cursor.height and int(document.burn_index or 0) >= burns
+    if height > final:
+        return False
+    if burn_index < burns:
+        # A list of logs lacked it. SECURITY: the document is believed nothing but the name: the nodes are read again.
+        context.look(EventKind.BURN, tx_hash, height)
+    return burn_index >= burns
 
 
 def home_of(bridge: Bridge, event: Event) -> Collection | None:

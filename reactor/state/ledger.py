@@ -58,6 +58,8 @@ class Ledger(Wishes, SecondReadings):
         self._bases: dict[str, int] = {}
         self.rewritten = 0
         """How often what was read for good was added to or taken back since this was opened: sums over it begin anew."""
+        self.rewinds = 0
+        """How often a chain was taken anew since this was opened: what was being read meanwhile may be of the old one."""
 
     @classmethod
     def open(cls, directory: Path, bridge: Bridge) -> Self:
@@ -120,6 +122,7 @@ class Ledger(Wishes, SecondReadings):
         """
         self._write_marks()
         self.rewritten += 1
+        self.rewinds += 1
         with self._db.transaction() as connection:
             for kind in kinds:
                 self._cursors.pop(kind, None)
@@ -174,6 +177,10 @@ class Ledger(Wishes, SecondReadings):
         row = self._db.read_one("SELECT created FROM events WHERE key = ?", (event_key(self._bridge, event),))
         # It may have vanished in the meantime.
         return moment(row[0] if row else header_milliseconds(event.block))
+
+    def events_between(self, kind: EventKind, first: int, last: int) -> list[Seen[Event]]:
+        """All events of this kind in the blocks `first` to `last`, both included."""
+        return self._any("kind = ? AND height BETWEEN ? AND ? ORDER BY height, position", kind.value, first, last)
 
     def by_document(self, document: ObjectId) -> Seen[Event] | None:
         """The deposit or burn whose document has this `_id`."""

@@ -133,6 +133,9 @@ class MeasuredBridge:
         mints = [self.minted(number) for number in range(SWEPT)]
         ledger.record_window(EventKind.MINTED, START, read, mints, read, ethereum_block(read))
         ledger.record_window(EventKind.BURN, START, read, [], read, ethereum_block(read))
+        # The chains show the old deposits no more: nothing of the past is to be read a second time.
+        ledger.begin_second("pocket", last + 1, last)
+        ledger.begin_second("ethereum", read + 1, read)
         ledger.close()
         path = directory / LEDGER_FILE
         database = Database(path, "NORMAL", "")

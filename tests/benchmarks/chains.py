@@ -56,7 +56,8 @@ class InstantEthereum:
     async def view(self) -> HeadView:
         return HeadView(self._header(_ETHEREUM_HEAD), self._header(_ETHEREUM_HEAD - 1), "instant")
 
-    async def window(self, first: int, last: int) -> EthereumWindow:
+    async def window(self, first: int, last: int, *, apart_from: str = "") -> EthereumWindow:
+        del apart_from
         return EthereumWindow(first, last, (), (), self._header(last), "instant")
 
     async def header(self, number: int) -> Head:
@@ -105,7 +106,8 @@ class InstantPocket:
         self.calls["query/block"] += 1
         return self._block(height)
 
-    async def window(self, address: str, first: int, last: int) -> PocketWindow:
+    async def window(self, address: str, first: int, last: int, *, apart_from: str = "", by_block: bool = False) -> PocketWindow:
+        del apart_from, by_block
         return PocketWindow(address, first, last, (), (), self._block(last), self._head, "instant")
 
     async def balance(self, address: str) -> int:

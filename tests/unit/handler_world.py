@@ -102,7 +102,7 @@ class FakePocket:
 
     funds: int = 10**12
     gone: set[str] = field(default_factory=set)
-    known: set[str] = field(default_factory=set)
+    known: dict[str, int] = field(default_factory=dict)
     submitted: list[bytes] = field(default_factory=list)
     again: list[bool] = field(default_factory=list)
     refuses: Exception | None = None
@@ -113,8 +113,8 @@ class FakePocket:
     async def same_block(self, block: BlockRef) -> bool:
         return block.hash not in self.gone
 
-    async def knows(self, tx_hash: str) -> bool:
-        return tx_hash in self.known
+    async def indexed(self, tx_hash: str) -> tuple[int, bool] | None:
+        return (self.known[tx_hash], True) if tx_hash in self.known else None
 
     async def submit(self, raw: bytes, *, again: bool = False) -> str:
         self.submitted.append(raw)

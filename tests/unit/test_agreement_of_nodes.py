@@ -121,11 +121,16 @@ class Watched:
     def __init__(self, *events: Any) -> None:
         self.events = events
         self.behind = False
+        self.in_blocks: list[Any] | None = None
         self.asked: list[tuple[int, int, int]] = []
 
     async def read(self, first: int, last: int, final: int) -> Reading:
         self.asked.append((first, last, final))
         return Reading(first - 1 if self.behind else last, {EventKind.DEPOSIT: list(self.events)}, None)
+
+    async def read_again(self, first: int, last: int, final: int) -> Reading:
+        events = self.events if self.in_blocks is None else self.in_blocks
+        return Reading(last, {EventKind.DEPOSIT: list(events)}, None)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +154,14 @@ async def test_a_block_must_hold_exactly_what_the_ledger_holds(world: World, sho
     assert watched.asked == [(5, 5, 5)]
     watched.behind = True
     assert await content(block(5)) is False
+
+
+@pytest.mark.parametrize(("in_blocks", "same"), [([deposit(5), deposit(5, 1)], True), ([deposit(5)], False), ([], False)])
+async def test_where_the_lists_lack_something_the_blocks_decide(world: World, in_blocks: list[Any], same: bool) -> None:
+    world.record(EventKind.DEPOSIT, deposit(5), deposit(5, 1))
+    watched = Watched(deposit(5))
+    watched.in_blocks = in_blocks
+    assert await SameEvents(watched, world.ledger, EventKind.DEPOSIT)(block(5)) is same  # type: ignore[arg-type]
 
 
 class Chain:

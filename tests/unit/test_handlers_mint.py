@@ -182,7 +182,7 @@ async def test_a_mint_is_success_once_its_minted_event_is_final(world: World) ->
 async def test_a_document_of_no_known_event_waits_and_one_that_is_refuted_is_objected_to(world: World) -> None:
     ready(world)
     forged = deposit(5)
-    world.pocket.known.add(forged.tx_hash)
+    world.pocket.known[forged.tx_hash] = forged.height
     handler = MintHandler(world.context)
     document_id = put(world, forged, status="confirmed")
     result = await handler.handle(document_id)

@@ -34,6 +34,7 @@ class FakeChain:
         self.shown = 10**9
         self.windows: list[tuple[int, int]] = []
         self.replaced: dict[int, str] = {}
+        self.located: dict[str, int] = {}
 
     async def view(self) -> View:
         return self.heads.pop(0)
@@ -53,6 +54,9 @@ class FakeChain:
             },
             block(rest, "ethereum") if rest >= first else None,
         )
+
+    async def locate(self, tx_hash: str) -> int | None:
+        return self.located.get(tx_hash)
 
     async def hash_at(self, height: int) -> str | None:
         return self.replaced.get(height, block(height, "ethereum").hash) if height <= self.shown else None

@@ -1,0 +1,207 @@
+"""Every window is read a second time, somewhat later and from another source; and what a document names is looked for at once.
+
+A list that a node gives may lack an event that its chain holds: a list of an address's transactions with a hole, logs from a
+backend that was behind. What the second reading finds enters the ledger the same way as ever, and the difference is named. It is
+a safety net: no signature waits for it, the cursors stay where they are, and at rest it costs a few calls for many blocks.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from time import monotonic
+from typing import Final, Protocol
+
+from loguru import logger
+
+from reactor.documents.events import Deposit, Event, Returned
+from reactor.documents.keys import event_key
+from reactor.engine.tasks import wait_for_any
+from reactor.outages import Outages
+from reactor.state.ledger import Ledger
+from reactor.state.rows import EventKind
+from reactor.state.second import Stretch
+from scanners.loop import ChainScanner, Reading, Watched
+
+PAUSE_SECONDS: Final = 5.0
+"""Between two steps: each reads one window of what is new, and one of what was read before this was begun."""
+SHOWN_SECONDS: Final = 3600.0
+"""So long a difference stands among the problems; in the log it stays."""
+_MOST_ASKED: Final = 64
+"""Blocks that wait to be read again because documents name transactions in them. Who finds no room asks in the next sweep."""
+_MOST_SHOWN: Final = 20
+
+
+class WatchedTwice(Watched, Protocol):
+    """One chain, as the second reading needs it. Raises the chain package's errors."""
+
+    @property
+    def margin(self) -> int:
+        """So many blocks beyond finality a window is read again: what was behind then has caught up."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """So many blocks are gathered before they are read again."""
+        ...
+
+    async def read_again(self, first: int, last: int, final: int, naming: Sequence[str] = ()) -> Reading:
+        """As `read`, from another source than the first time where there is one.
+
+        `naming`: transactions in these blocks that must not be missed if the own nodes show them at all.
+        """
+        ...
+
+
+class SecondReader:
+    """Reads one chain a second time, for as long as the validator runs."""
+
+    def __init__(
+        self,
+        watched: WatchedTwice,
+        scanner: ChainScanner,
+        ledger: Ledger,
+        *,
+        outages: Outages | None = None,
+        pause: float = PAUSE_SECONDS,
+    ) -> None:
+        self._watched = watched
+        self._scanner = scanner
+        self._ledger = ledger
+        self._outages = outages or Outages()
+        self._pause = pause
+        self._reading = f"reading {watched.name} a second time"
+        self._asking = f"looking for what documents name on {watched.name}"
+        self._asked: OrderedDict[int, set[str]] = OrderedDict()
+        self._rung = asyncio.Event()
+        self._differences: OrderedDict[str, float] = OrderedDict()
+
+    @property
+    def problems(self) -> list[str]:
+        """The differences of the last hour, for the heartbeat: each names the endpoint and the transaction."""
+        now = monotonic()
+        return [what for what, at in self._differences.items() if now - at < SHOWN_SECONDS]
+
+    def look(self, tx_hash: str, height: int) -> None:
+        """Have a block read again at once in which the own node shows this transaction, and the ledger does not hold it."""
+        if height not in self._asked and len(self._asked) >= _MOST_ASKED:
+            return
+        self._asked.setdefault(height, set()).add(tx_hash)
+        self._rung.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`. Whatever a node answers ends one step, and it is tried again."""
+        due = monotonic()
+        while not stop.is_set():
+            self._rung.clear()
+            await self._guarded(self._asking, self.read_asked)
+            if monotonic() >= due:
+                await self._guarded(self._reading, self.read_windows)
+                due = monotonic() + self._pause
+            await wait_for_any(stop, self._rung, seconds=max(0.0, due - monotonic()))
+
+    async def _guarded(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await step()
+        except Exception as error:  # noqa: BLE001 - what a remote party sends may end a call, never a loop
+            self._outages.failed(name, error)
+        else:
+            self._outages.worked(name)
+
+    async def read_asked(self) -> None:
+        """The blocks in which documents name transactions, as far as they are final."""
+        reached = self._reached()
+        for height, names in list(self._asked.items()):
+            if reached is None or height > reached:
+                continue
+            # Asked for again if it is still missing afterwards.
+            self._asked.pop(height)
+            rewinds = self._ledger.rewinds
+            reading = await self._watched.read_again(height, height, reached, sorted(names))
+            if reading.last >= height:
+                await self._take_over(height, reading, reached, rewinds)
+
+    async def read_windows(self) -> None:
+        """One window of what is new, and one of the past. The first reading comes first."""
+        reached = self._reached()
+        if self._scanner.scanned.at is None or reached is None:
+            return
+        self._ledger.begin_second(self._watched.name, self._watched.start, reached)
+        newest, *past = self._ledger.second_stretches(self._watched.name)
+        last = reached - self._watched.margin
+        if last - newest.next + 1 >= self._watched.batch:
+            await self._read(newest, last, reached)
+        if past and past[0].last is not None:
+            await self._read(past[0], min(past[0].last, reached), reached)
+
+    def _reached(self) -> int | None:
+        """Up to where all kinds are read for good."""
+        cursors = [self._ledger.cursor(kind) for kind in self._watched.kinds]
+        return min((cursor.height for cursor in cursors if cursor is not None), default=None) if all(cursors) else None
+
+    async def _read(self, stretch: Stretch, last: int, reached: int) -> None:
+        if last < stretch.next:
+            return
+        rewinds = self._ledger.rewinds
+        reading = await self._watched.read_again(stretch.next, last, reached)
+        if reading.last >= stretch.next and await self._take_over(stretch.next, reading, reached, rewinds):
+            self._ledger.read_twice(stretch, reading.last)
+
+    async def _take_over(self, first: int, reading: Reading, reached: int, rewinds: int) -> bool:
+        """Record what a second reading shows, by the rules of the first one; False if the chain was taken anew meanwhile.
+
+        SECURITY: what was read of the old chain must not enter as final on the new one.
+        """
+        whole, unlisted = await self._scanner.completed(first, reading)
+        if self._ledger.rewinds != rewinds:
+            return False
+        for kind in self._watched.kinds:
+            known = {seen.key for seen in self._ledger.events_between(kind, first, reading.last)}
+            for event in reading.events[kind]:
+                if event_key(self._scanner.bridge, event) not in known:
+                    self._differ(kind, event, reading.before, f"{reading.endpoint or 'a second reading'} shows it")
+        for kind, event in unlisted:
+            if not reading.sends_only or _is_send(event):
+                self._differ(kind, event, reading.endpoint, "the chain holds it")
+        await self._scanner.record(first, replace(whole, rest=None), reached)
+        return True
+
+    def _differ(self, kind: EventKind, event: Event, endpoint: str, but: str) -> None:
+        who = f"{self._watched.name.capitalize()} endpoint {endpoint or '(the first reading)'}"
+        what = f"{who} did not list the {kind.value} {event.tx_hash} in block {event.height}, but {but}"
+        logger.error("{}", what)
+        self._differences[what] = monotonic()
+        self._differences.move_to_end(what)
+        while len(self._differences) > _MOST_SHOWN:
+            self._differences.popitem(last=False)
+
+
+def _is_send(event: Event) -> bool:
+    match event:
+        case Deposit():
+            return event.amount is not None
+        case Returned():
+            return event.recipient != ""
+    return True
+
+
+class Answered:
+    """Which endpoint gave the first reading of which blocks: the second one asks another."""
+
+    _MOST: Final = 4096
+
+    def __init__(self) -> None:
+        self._windows: OrderedDict[int, str] = OrderedDict()
+        self._latest = ""
+
+    def note(self, last: int, endpoint: str) -> None:
+        """The window that ended with block `last` came from this endpoint."""
+        self._windows[last] = self._latest = endpoint
+        self._windows.move_to_end(last)
+        if len(self._windows) > self._MOST:
+            self._windows.popitem(last=False)
+
+    def of(self, block: int) -> str:
+        """Who gave this block; where that is not known (any more), who answered last."""
+        ends = [last for last in self._windows if last >= block]
+        return self._windows[min(ends)] if ends else self._latest
