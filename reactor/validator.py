@@ -376,7 +376,7 @@ class Validator:
         supervisor.add("books", self._keep_books)
         supervisor.add("endpoints", self.endpoints.run)
         for name, reader in self.second.items():
-            supervisor.add(f"second readings of {name}", reader.run)
+            supervisor.add(f"second readings of {name}", partial(_read_twice, reader))
         if not self.observe:
             # Before anything is looked at: where nobody else runs with this key, nothing has to wait to be signed.
             await self.vitals.probe()
@@ -504,6 +504,13 @@ class Validator:
             warnings=warnings,
             facts=self.vitals.facts(),
         )
+
+
+async def _read_twice(reader: SecondReader, stop: asyncio.Event) -> None:
+    """Second readings of one chain until `stop`."""
+    while not stop.is_set():
+        pause = await reader.turn()
+        await wait_for_any(stop, reader.rung, seconds=pause)
 
 
 _SHOWN: Final = frozenset({Cause.HEAD, Cause.SWEEP})

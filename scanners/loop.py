@@ -223,12 +223,18 @@ class ChainScanner:
             return False
         first = self._first()
         began = first
+        before: Mapping[EventKind, Sequence[Event]] = {}
         while first <= view.head:
             reading = await self._watched.read(first, view.head, view.final)
             if reading.last < first:
                 self._note(f"the node shows block {view.head} as its head, but nothing from {first} on yet")
                 return False
-            await self.record(first, reading, view.final)
+            # A node that allows few blocks at once shows those above the last final one in several windows: the ledger, which
+            # knows no gaps, is given all of them as one.
+            above = min(first, self._first())
+            before = {kind: [one for one in events if one.height >= above] for kind, events in before.items()}
+            before = {kind: [*before.get(kind, ()), *reading.events[kind]] for kind in self._watched.kinds}
+            await self.record(above, replace(reading, events=before), view.final)
             first = reading.last + 1
             if first - began >= PROGRESS_BLOCKS and first <= view.head:
                 logger.info("{}: read up to {} of {}", self._watched.name, reading.last, view.head)

@@ -16,7 +16,6 @@ from loguru import logger
 
 from reactor.documents.events import Deposit, Event, Returned
 from reactor.documents.keys import event_key
-from reactor.engine.tasks import wait_for_any
 from reactor.outages import Outages
 from reactor.state.ledger import Ledger
 from reactor.state.rows import EventKind
@@ -73,7 +72,8 @@ class SecondReader:
         self._reading = f"reading {watched.name} a second time"
         self._asking = f"looking for what documents name on {watched.name}"
         self._asked: OrderedDict[int, set[str]] = OrderedDict()
-        self._rung = asyncio.Event()
+        self._due = monotonic()
+        self.rung = asyncio.Event()
         self._differences: OrderedDict[str, float] = OrderedDict()
 
     @property
@@ -87,18 +87,19 @@ class SecondReader:
         if height not in self._asked and len(self._asked) >= _MOST_ASKED:
             return
         self._asked.setdefault(height, set()).add(tx_hash)
-        self._rung.set()
+        self.rung.set()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`. Whatever a node answers ends one step, and it is tried again."""
-        due = monotonic()
-        while not stop.is_set():
-            self._rung.clear()
-            await self._guarded(self._asking, self.read_asked)
-            if monotonic() >= due:
-                await self._guarded(self._reading, self.read_windows)
-                due = monotonic() + self._pause
-            await wait_for_any(stop, self._rung, seconds=max(0.0, due - monotonic()))
+    async def turn(self) -> float:
+        """What documents name; and where it is due, windows. Whatever a node answers ends one of these, and it is tried again.
+
+        Returns the seconds until windows are due again; `rung` is set where a document names something before that.
+        """
+        self.rung.clear()
+        await self._guarded(self._asking, self.read_asked)
+        if monotonic() >= self._due:
+            await self._guarded(self._reading, self.read_windows)
+            self._due = monotonic() + self._pause
+        return max(0.0, self._due - monotonic())
 
     async def _guarded(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -280,3 +280,19 @@ async def test_documents_are_created_when_the_chain_says_in_its_order_and_not_wh
         ("minted", moment(1_700_000_000_000)),
     }
     assert {row["updated_at"] for collection, row in bench.inserts.whole if collection is Collection.BURN} == {NOW}
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+async def test_a_node_that_allows_fewer_blocks_than_are_not_final_is_read_to_its_head(world: World, most: int) -> None:
+    events = [burn(3), burn(7), minted(8, 1), burn(10)]
+    bench = Bench(world, *events)
+    bench.chain.most = most
+    assert await bench.scanner.scan(View(10, 5))
+    assert sorted(bench.rings("new"), key=lambda one: one.height) == events
+    assert bench.rings("vanished") == bench.rings("changed") == []
+    assert (bench.cursor(), bench.cursor(EventKind.MINTED)) == (5, 5)
+    bench.chain.events.remove(burn(7))
+    assert await bench.scanner.scan(View(12, 7))
+    assert bench.rings("vanished") == [burn(7)]
+    assert bench.cursor() == 7
+    assert world.journal.holds() == []

@@ -1,6 +1,5 @@
 """The second reading: what a list lacked enters the ledger by itself and is named; nothing else moves, and it costs little."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -252,24 +251,28 @@ async def test_whatever_fails_the_loop_goes_on(world: World) -> None:
     await bench.first(10, 8)
     bench.twice.fails = True
     bench.reader.look(burn(3).tx_hash, 3)
-    stop, found = asyncio.Event(), asyncio.Event()
-    bench.scanner._ring = lambda result: found.set() if result.new else None
-    failed = asyncio.Event()
-    outages = bench.reader._outages
-    count = outages.failed
-
-    def failing(*args: Any, **kwargs: Any) -> bool:
-        failed.set()
-        bench.twice.fails = False
-        return count(*args, **kwargs)
-
-    outages.failed = failing  # type: ignore[method-assign]
-    running = asyncio.create_task(bench.reader.run(stop))
-    await asyncio.wait_for(failed.wait(), 20)
-    await asyncio.wait_for(found.wait(), 20)
-    stop.set()
-    await asyncio.wait_for(running, 20)
+    assert bench.reader.rung.is_set()
+    assert await bench.reader.turn() >= 0
+    assert set(bench.reader._outages.away()) == {
+        "looking for what documents name on ethereum",
+        "reading ethereum a second time",
+    }
+    bench.twice.fails = False
+    await bench.reader.turn()
+    assert bench.reader._outages.away() == {}
     assert world.ledger.burn(burn(3).tx_hash, 0) is not None
+
+
+async def test_what_documents_name_does_not_hasten_the_windows(world: World) -> None:
+    bench = SecondBench(world, burn(3))
+    bench.reader._pause = 3600.0
+    bench.twice.most = 1
+    await bench.first(10, 8)
+    for _ in range(3):
+        bench.reader.look(burn(3).tx_hash, 3)
+        assert await bench.reader.turn() > 3000
+        assert not bench.reader.rung.is_set()
+    assert [names for _, _, names in bench.twice.again].count(()) == 1
 
 
 async def test_an_observer_finds_it_too_and_inserts_nothing(world: World) -> None:
