@@ -91,7 +91,7 @@ from reactor.vitals import PROBE_SECONDS, Vitals, open_documents
 from scanners.ethereum import WatchedEthereum
 from scanners.loop import ChainScanner
 from scanners.pocket import WatchedPocket
-from scanners.second import SecondReader, WatchedTwice
+from scanners.second import PAUSE_SECONDS, SecondReader, WatchedTwice
 
 Handler = MintHandler | PayoutHandler
 
@@ -110,6 +110,8 @@ _LATE_SECONDS: Final = 1.0
 itself and at once."""
 # Who tells of failures, in words for people.
 _BOOKS: Final = "books"
+_SECOND_TIMEOUT: Final = 120.0
+"""For one window that is read a second time: some blocks of megabytes, from an endpoint that is slow."""
 _BOOKS_TIMEOUT: Final = 600.0
 """One look at the books: after a long outage thousands of outflows are explained in it."""
 _EXPECTED: Final = (RpcProblem, PyMongoError, StateProblem, KeyProblem, WriteRefusedError, TimeoutError)
@@ -343,7 +345,7 @@ class Validator:
             )
             self.scanners[watched.name] = scanner
             self.heads.add(watched.name, scanner.heads)
-            self.second[watched.name] = SecondReader(watched, scanner, self.ledger, outages=self.outages)
+            self.second[watched.name] = SecondReader(watched, scanner, self.ledger)
 
     def _look(self, kind: EventKind, tx_hash: str, height: int) -> None:
         """An own node shows a transaction that a document names, and the ledger lacks it: its block is read again."""
@@ -376,7 +378,7 @@ class Validator:
         supervisor.add("books", self._keep_books)
         supervisor.add("endpoints", self.endpoints.run)
         for name, reader in self.second.items():
-            supervisor.add(f"second readings of {name}", partial(_read_twice, reader))
+            supervisor.add(f"second readings of {name}", partial(self._read_twice, name, reader))
         if not self.observe:
             # Before anything is looked at: where nobody else runs with this key, nothing has to wait to be signed.
             await self.vitals.probe()
@@ -428,6 +430,18 @@ class Validator:
             return
         logger.warning("{} of {} sign mints now: all signed mints are looked at again", quorum.threshold, len(quorum.members))
         await self._look_at_signed_mints()
+
+    async def _read_twice(self, chain: str, reader: SecondReader, stop: asyncio.Event) -> None:
+        """Second readings of one chain: what documents name at once, windows now and then."""
+        windows = f"reading {chain} a second time"
+        due = monotonic()
+        while not stop.is_set():
+            named = f"looking for what documents name on {chain}"
+            await self.loops.attempt(named, reader.read_asked, within=_SECOND_TIMEOUT)
+            if monotonic() >= due:
+                done = await self.loops.attempt(windows, reader.read_windows, within=_SECOND_TIMEOUT)
+                due = monotonic() + (PAUSE_SECONDS if done else max(PAUSE_SECONDS, self.loops.pause(windows)))
+            await wait_for_any(stop, reader.rung, seconds=max(0.0, due - monotonic()))
 
     async def _look_at_signed_mints(self, where: Mapping[str, Any] = EVERY) -> None:
         """All of them, or those that a query finds."""
@@ -504,13 +518,6 @@ class Validator:
             warnings=warnings,
             facts=self.vitals.facts(),
         )
-
-
-async def _read_twice(reader: SecondReader, stop: asyncio.Event) -> None:
-    """Second readings of one chain until `stop`."""
-    while not stop.is_set():
-        pause = await reader.turn()
-        await wait_for_any(stop, reader.rung, seconds=pause)
 
 
 _SHOWN: Final = frozenset({Cause.HEAD, Cause.SWEEP})

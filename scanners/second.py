@@ -7,7 +7,7 @@ a safety net: no signature waits for it, the cursors stay where they are, and at
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import Final, Protocol
@@ -16,14 +16,13 @@ from loguru import logger
 
 from reactor.documents.events import Deposit, Event, Returned
 from reactor.documents.keys import event_key
-from reactor.outages import Outages
 from reactor.state.ledger import Ledger
 from reactor.state.rows import EventKind
 from reactor.state.second import Stretch
 from scanners.loop import ChainScanner, Reading, Watched
 
 PAUSE_SECONDS: Final = 5.0
-"""Between two steps: each reads one window of what is new, and one of what was read before this was begun."""
+"""Between two calls of `read_windows`: each reads one window of what is new, and one of what was read before this was begun."""
 SHOWN_SECONDS: Final = 3600.0
 """So long a difference stands among the problems; in the log it stays."""
 _MOST_ASKED: Final = 64
@@ -53,27 +52,15 @@ class WatchedTwice(Watched, Protocol):
 
 
 class SecondReader:
-    """Reads one chain a second time, for as long as the validator runs."""
+    """Reads one chain a second time. Its methods raise what the chain's client does; they are called again later then."""
 
-    def __init__(
-        self,
-        watched: WatchedTwice,
-        scanner: ChainScanner,
-        ledger: Ledger,
-        *,
-        outages: Outages | None = None,
-        pause: float = PAUSE_SECONDS,
-    ) -> None:
+    def __init__(self, watched: WatchedTwice, scanner: ChainScanner, ledger: Ledger) -> None:
         self._watched = watched
         self._scanner = scanner
         self._ledger = ledger
-        self._outages = outages or Outages()
-        self._pause = pause
-        self._reading = f"reading {watched.name} a second time"
-        self._asking = f"looking for what documents name on {watched.name}"
         self._asked: OrderedDict[int, set[str]] = OrderedDict()
-        self._due = monotonic()
         self.rung = asyncio.Event()
+        """Set where a document names something: `read_asked` has work."""
         self._differences: OrderedDict[str, float] = OrderedDict()
 
     @property
@@ -89,28 +76,9 @@ class SecondReader:
         self._asked.setdefault(height, set()).add(tx_hash)
         self.rung.set()
 
-    async def turn(self) -> float:
-        """What documents name; and where it is due, windows. Whatever a node answers ends one of these, and it is tried again.
-
-        Returns the seconds until windows are due again; `rung` is set where a document names something before that.
-        """
-        self.rung.clear()
-        await self._guarded(self._asking, self.read_asked)
-        if monotonic() >= self._due:
-            await self._guarded(self._reading, self.read_windows)
-            self._due = monotonic() + self._pause
-        return max(0.0, self._due - monotonic())
-
-    async def _guarded(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await step()
-        except Exception as error:  # noqa: BLE001 - what a remote party sends may end a call, never a loop
-            self._outages.failed(name, error)
-        else:
-            self._outages.worked(name)
-
     async def read_asked(self) -> None:
         """The blocks in which documents name transactions, as far as they are final."""
+        self.rung.clear()
         reached = self._reached()
         for height, names in list(self._asked.items()):
             if reached is None or height > reached:

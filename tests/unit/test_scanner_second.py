@@ -56,7 +56,7 @@ class SecondBench(Bench):
     def __init__(self, world: World, *events: Event) -> None:
         super().__init__(world)
         self.chain = self.scanner._watched = self.twice = Twice(*events)
-        self.reader = SecondReader(self.twice, self.scanner, world.ledger, pause=0.0)
+        self.reader = SecondReader(self.twice, self.scanner, world.ledger)
 
     async def first(self, head: int, final: int) -> None:
         assert await self.scanner.scan(View(head, final))
@@ -245,34 +245,20 @@ async def test_however_many_transactions_are_named_so_many_blocks_wait_at_most(w
     assert len(bench.twice.again) == 64
 
 
-async def test_whatever_fails_the_loop_goes_on(world: World) -> None:
+async def test_what_fails_is_tried_again_when_it_is_named_again(world: World) -> None:
     bench = SecondBench(world, burn(3))
     bench.twice.hidden = {burn(3).tx_hash}
     await bench.first(10, 8)
     bench.twice.fails = True
     bench.reader.look(burn(3).tx_hash, 3)
     assert bench.reader.rung.is_set()
-    assert await bench.reader.turn() >= 0
-    assert set(bench.reader._outages.away()) == {
-        "looking for what documents name on ethereum",
-        "reading ethereum a second time",
-    }
+    with pytest.raises(ValueError, match="digits"):
+        await bench.reader.read_asked()
+    assert not bench.reader.rung.is_set()
     bench.twice.fails = False
-    await bench.reader.turn()
-    assert bench.reader._outages.away() == {}
+    bench.reader.look(burn(3).tx_hash, 3)
+    await bench.reader.read_asked()
     assert world.ledger.burn(burn(3).tx_hash, 0) is not None
-
-
-async def test_what_documents_name_does_not_hasten_the_windows(world: World) -> None:
-    bench = SecondBench(world, burn(3))
-    bench.reader._pause = 3600.0
-    bench.twice.most = 1
-    await bench.first(10, 8)
-    for _ in range(3):
-        bench.reader.look(burn(3).tx_hash, 3)
-        assert await bench.reader.turn() > 3000
-        assert not bench.reader.rung.is_set()
-    assert [names for _, _, names in bench.twice.again].count(()) == 1
 
 
 async def test_an_observer_finds_it_too_and_inserts_nothing(world: World) -> None:
