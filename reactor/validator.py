@@ -246,7 +246,7 @@ class Validator:
             silenced=self._silenced,
         )
         self.endpoints = EndpointWatch(self.chains.ethereum, self.chains.pocket, self.settings, self.loops)
-        self.books = Books(self.context)
+        self.books = Books(self.context, lambda chain: self.scanners[chain].scanned)
         self.refusals = RefusalWatch(self.context, self._look_at_signed_mints)
         self.handlers: dict[Collection, Handler] = {
             Collection.MINT: MintHandler(self.context),

@@ -72,8 +72,8 @@ class Reading:
 class Scanned:
     """How far a chain was read, for whoever asks after this validator's health.
 
-    `at`: when it was last read to the head that its node showed then, by the monotonic clock in seconds; None: not yet in this
-    process. `head`: that head. `failure`: why the last try did not get there; empty where it did.
+    `at`: when the last look began that read it to the head which its node showed then, in seconds of the monotonic clock; None:
+    none yet in this process. `head`: that head. `failure`: why the last try did not get there; empty where it did.
     """
 
     at: float | None = None
@@ -160,6 +160,7 @@ class ChainScanner:
         whoever follows then asks anew.
         """
         while True:
+            began = monotonic()
             view = await self._looked_at()
             self._tell_if_below(view)
             if view != self._newest:
@@ -167,7 +168,7 @@ class ChainScanner:
                 self._newest = view if complete else None
                 yield view.head
             if self._newest is not None:
-                self.scanned = Scanned(monotonic(), view.head)
+                self.scanned = Scanned(began, view.head)
                 await self._rescan_quietly(view)
                 self._answered()
             await asyncio.sleep(self._interval)

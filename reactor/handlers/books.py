@@ -5,6 +5,7 @@ its operator has looked and released it. The same where the sums say that more i
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from loguru import logger
@@ -15,6 +16,7 @@ from reactor.documents.reasons import HoldReason
 from reactor.flows.payments import surplus
 from reactor.handlers.context import Context
 from reactor.handlers.nonces import base_nonce
+from reactor.handlers.past import Scan, SourcesRead
 from reactor.handlers.totals import Totals, pays
 from reactor.state.holds import SIGNING, recipient_scope
 from reactor.state.rows import EventKind
@@ -28,13 +30,16 @@ _OVERDRAWN: Final = HoldReason.BOOKS_OVERDRAWN.value
 class Books:
     """Looks for the source of each final outflow and mint, once."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, scan: Callable[[str], Scan] | None = None) -> None:
+        """`scan`: how far each chain was read, by the scanners themselves."""
         self._context = context
+        self._sources = SourcesRead(context.ledger, scan)
         self._totals = Totals()
         self._known: dict[str, int] = {}
 
     async def check(self) -> None:
         """One round: the sums, then what is not explained yet."""
+        self._sources.look()
         await self._balance()
         for seen in self._context.ledger.unexplained(EventKind.RETURNED, PAGE):
             if isinstance(seen.event, Returned):
@@ -45,10 +50,8 @@ class Books:
 
     async def _balance(self) -> None:
         """SECURITY: never more out than in, whatever each single outflow was explained with."""
-        context, until = self._context, self._read_until()
-        if until is None:
-            return
-        for _ in self._totals.catch_up(context.ledger, context.bridge, until):
+        context = self._context
+        for _ in self._totals.catch_up(context.ledger, context.bridge, self._sources.past):
             await asyncio.sleep(0)
         sums = self._totals.sums
         if over := sums.mints_over:
@@ -67,19 +70,13 @@ class Books:
             self._known[way] = over
             self._hold(SIGNING, HoldReason.BOOKS_OVERDRAWN, f"more is out than in: {detail}", f"{way}:{over}")
 
-    def _read_until(self) -> int | None:
-        """The moment up to which all own scanners know every source; None while one has read nothing."""
-        cursors = [self._context.ledger.cursor(kind) for kind in (EventKind.DEPOSIT, EventKind.BURN)]
-        times = [cursor.time for cursor in cursors if cursor is not None and cursor.time is not None]
-        return min(times) if len(times) == len(cursors) else None
-
     def _returned(self, returned: Returned, key: str) -> None:
         claims = self._claims(returned)
         seen = self._context.ledger.returned_matching(returned.recipient, returned.amount, returned.memo)
         beyond = surplus(claims, [one.event for one in seen if one.final])
         if claims and returned not in beyond:
             self._context.ledger.explain(key)
-        elif claims or self._past(returned.block.time):
+        elif claims or self._sources.past(returned):
             what = "pays what was paid already" if claims else "has no burn or deposit behind it"
             detail = f"vault transaction {returned.tx_hash} of {returned.amount} upokt to {returned.recipient} {what}"
             self._hold(SIGNING, HoldReason.UNEXPLAINED_RETURN, detail, returned.tx_hash)
@@ -105,7 +102,7 @@ class Books:
             return
         source = self._context.ledger.mint_by_rank(minted.recipient, minted.nonce - base)
         if source is None:
-            if self._past(minted.block.time):
+            if self._sources.past(minted):
                 detail = f"mint {minted.tx_hash} of {minted.amount} to {minted.recipient}, nonce {minted.nonce}, has no deposit"
                 self._hold(SIGNING, HoldReason.UNEXPLAINED_MINT, detail, key)
                 self._context.ledger.explain(key)
@@ -116,11 +113,6 @@ class Books:
             )
             self._hold(recipient_scope(minted.recipient), HoldReason.NONCE_CONTRADICTED, detail, key)
         self._context.ledger.explain(key)
-
-    def _past(self, time: int) -> bool:
-        """Whether all own scanners are final past this moment: a source that comes before its effect would be known."""
-        until = self._read_until()
-        return until is not None and until > time
 
     def _hold(self, scope: str, reason: HoldReason, detail: str, subject: str) -> None:
         logger.error("{} is held, {}: {}. Release it once it is explained: reactor release", scope, reason.value, detail)

@@ -3,7 +3,7 @@
 Only final events count, each once; in steady state a round reads the few that became final since the last.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -142,24 +142,25 @@ class Totals:
     _counted: dict[EventKind, Seen[Event]] = field(default_factory=dict)
     _rewritten: int = 0
 
-    def catch_up(self, ledger: Ledger, bridge: Bridge, until: int | None = None) -> Iterator[int]:
+    def catch_up(
+        self, ledger: Ledger, bridge: Bridge, past: Callable[[Minted | Returned], bool] = lambda _: True
+    ) -> Iterator[int]:
         """Count what became final, in pages; yields after each how many it held.
 
-        `until`: seconds since the epoch from which on mints and returns are left for later: those whose source the own scanners
-        may not have read yet. Where what was read for good changed after all, everything is counted anew.
+        `past`: mints and returns from the first one for which this is false are left for later: the own scanners may not have
+        read their source yet. Where what was read for good changed after all, everything is counted anew.
         """
         if ledger.rewritten != self._rewritten:
             self._rewritten = ledger.rewritten
             self.sums = Sums()
             self._counted.clear()
         for kind in EventKind:
-            outflow = kind in {EventKind.MINTED, EventKind.RETURNED}
-            yield from self._count(ledger, bridge, kind, until if outflow else None)
+            yield from self._count(ledger, bridge, kind, past)
 
-    def _count(self, ledger: Ledger, bridge: Bridge, kind: EventKind, until: int | None) -> Iterator[int]:
+    def _count(self, ledger: Ledger, bridge: Bridge, kind: EventKind, past: Callable[[Minted | Returned], bool]) -> Iterator[int]:
         while page := ledger.final_page(kind, PAGE, self._counted.get(kind)):
             for seen in page:
-                if until is not None and seen.event.block.time >= until:
+                if isinstance(seen.event, Minted | Returned) and not past(seen.event):
                     return
                 self.sums.add(bridge, seen.event, ledger)
                 self._counted[kind] = seen

@@ -328,6 +328,11 @@ class Ledger(Wishes, SecondReadings):
         """All events above the final height that the last scans showed."""
         return self._any("final = 0 AND kind = ?", kind.value)
 
+    def waits_for_finality(self, kind: EventKind, up_to: int) -> bool:
+        """Whether an event of this kind in a block up to this one is known and not final."""
+        query = "SELECT 1 FROM events WHERE kind = ? AND height <= ? AND final = 0 LIMIT 1"
+        return self._db.read_one(query, (kind.value, up_to)) is not None
+
     def explain(self, key: str) -> None:
         """This vault outflow or mint has its source: it is not asked about again."""
         self._set("UPDATE events SET explained = 1 WHERE key = ? AND explained = 0", key)
