@@ -1,4 +1,4 @@
-"""Found late: a document makes an event be looked for, and a deposit that shifts the nonces of others ends in no second payment."""
+"""Found late: a document has an event looked for, and a deposit that shifts the nonces of others ends in no second payment."""
 
 from dataclasses import replace
 from typing import Any

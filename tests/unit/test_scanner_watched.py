@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from reactor.chains.errors import NotFound
-from reactor.chains.ethereum.types import Head, HeadView
+from reactor.chains.ethereum.types import BurnEvent, Head, HeadView, ReceiptEvents
 from reactor.chains.ethereum.types import Window as EthereumWindow
+from reactor.chains.pocket import NotFound as PocketNotFound
 from reactor.chains.pocket import PocketBlock, Window, WindowNotReady, WindowTooLarge
 from reactor.documents.events import BlockRef
 from reactor.state.rows import EventKind
 from scanners.ethereum import WatchedEthereum
 from scanners.loop import View
-from scanners.pocket import WatchedPocket
+from scanners.pocket import BLOCKS_AT_ONCE, NEAR_BLOCKS, WatchedPocket
 from tests.unit.test_documents_classification import BRIDGE, VAULT
 from tests.unit.test_scanner_translations import TX
 
@@ -29,6 +30,7 @@ class FakePocketChain:
         self.height, self.indexed, self.most = 100, 100, 10**6
         self.received: tuple[Any, ...] = ()
         self.asked: list[tuple[int, int]] = []
+        self.second: list[tuple[str, bool]] = []
         self.blocks: list[int] = []
 
     async def head(self) -> Any:
@@ -38,9 +40,16 @@ class FakePocketChain:
         self.blocks.append(height)
         return header(height)
 
-    async def window(self, address: str, first: int, last: int) -> Window:
+    async def tx(self, hash_: str) -> Any:
+        found = [tx for tx in self.received if tx.hash == hash_]
+        if not found:
+            raise PocketNotFound("node", "query/tx", "not found")
+        return found[0]
+
+    async def window(self, address: str, first: int, last: int, *, apart_from: str = "", by_block: bool = False) -> Window:
         assert address == VAULT
         self.asked.append((first, last))
+        self.second.append((apart_from, by_block))
         if last - first + 1 > self.most:
             raise WindowTooLarge("node", "accounttxs", "too many pages")
         if first > self.indexed:
@@ -123,14 +132,27 @@ class FakeEthereumChain:
         self.final = final
         self.behind = False
         self.asked: list[int] = []
+        self.apart: list[str] = []
+        self.receipts: dict[str, ReceiptEvents] = {}
+        self.burns: tuple[BurnEvent, ...] = ()
+        self.canonical = True
 
     async def view(self) -> HeadView:
         return HeadView(head(100), None if self.final is None else head(self.final), "node")
 
-    async def window(self, first: int, last: int) -> EthereumWindow:
+    async def window(self, first: int, last: int, *, apart_from: str = "") -> EthereumWindow:
         if self.behind:
             raise NotFound("no such block")
-        return EthereumWindow(first, last, (), (), head(last), "node")
+        self.apart.append(apart_from)
+        return EthereumWindow(first, last, self.burns, (), head(last), "node")
+
+    async def receipt_events(self, tx_hash: str) -> ReceiptEvents:
+        if tx_hash not in self.receipts:
+            raise NotFound("no such transaction")
+        return self.receipts[tx_hash]
+
+    async def is_canonical(self, number: int, block_hash: str) -> bool:
+        return self.canonical
 
     async def header(self, number: int) -> Head:
         self.asked.append(number)
@@ -167,3 +189,86 @@ async def test_an_ethereum_node_behind_the_one_that_told_the_head_read_nothing()
     chain.behind = True
     reading = await WatchedEthereum(chain, BRIDGE).read(90, 100, 96)  # type: ignore[arg-type]
     assert (reading.last, reading.rest) == (89, None)
+
+
+# --- the second reading
+
+
+async def test_pocket_is_read_again_by_block_near_the_head_and_from_a_list_farther_back(chain: FakePocketChain) -> None:
+    chain.height = chain.indexed = 1000
+    watched = pocket(chain)
+    await watched.read(1, 1000, 996)
+    chain.asked.clear()
+    chain.second.clear()
+    far, near = 996 - NEAR_BLOCKS, 997 - NEAR_BLOCKS
+    assert (await watched.read_again(1, 996, 996)).last == 996
+    assert (await watched.read_again(far, 996, 996)).last == 996
+    assert (await watched.read_again(near, 996, 996)).last == near + BLOCKS_AT_ONCE - 1
+    reading = await watched.read_again(5, 5, 996, ["ab" * 32])
+    assert chain.second == [("node", False), ("node", False), ("node", True), ("node", True)]
+    assert chain.asked == [(1, 996), (far, 996), (near, near + BLOCKS_AT_ONCE - 1), (5, 5)]
+    assert (reading.last, reading.rest, reading.endpoint, reading.before, reading.sends_only) == (5, None, "node", "node", True)
+
+
+async def test_pocket_shows_the_same_events_again_with_their_blocks(chain: FakePocketChain) -> None:
+    chain.received = (replace(TX, height=95), replace(TX, height=96, hash="cd" * 32))
+    watched = pocket(chain)
+    first = await watched.read(90, 96, 96)
+    again = await watched.read_again(90, 96, 96)
+    assert again.events == first.events
+    assert [one.block for one in again.events[EventKind.DEPOSIT]] == [reference(95), reference(96)]
+    assert (await watched.locate(TX.hash), await watched.locate("ef" * 32)) == (95, None)
+
+
+async def test_pockets_second_windows_shrink_too_and_a_node_that_lags_read_nothing(chain: FakePocketChain) -> None:
+    chain.height = chain.indexed = 1000
+    watched = pocket(chain)
+    chain.most = 10
+    assert (await watched.read_again(1, 400, 1000)).last == 7
+    chain.most = 0
+    with pytest.raises(WindowTooLarge):
+        await watched.read_again(1, 400, 1000)
+    chain.indexed = 0
+    chain.most = 10**6
+    assert (await watched.read_again(1, 400, 1000)).last == 0
+
+
+BURN = BurnEvent("0x" + "11" * 20, "0x" + "ab" * 32, 0, 3, 55, "0x" + f"{55:064x}", 660, "0x" + "99" * 20, "bb" * 20, 1_000_000)
+
+
+def receipt(*burns: BurnEvent, number: int = 55) -> ReceiptEvents:
+    return ReceiptEvents(BURN.tx_hash, True, number, f"0x{number:064x}", 12 * number, burns, ())
+
+
+async def test_ethereum_is_read_again_apart_from_who_answered() -> None:
+    chain = FakeEthereumChain(96)
+    watched = WatchedEthereum(chain, BRIDGE)  # type: ignore[arg-type]
+    await watched.read(50, 60, 96)
+    reading = await watched.read_again(50, 60, 96)
+    assert chain.apart == ["", "node"]
+    assert (reading.last, reading.rest, reading.endpoint, reading.before, reading.sends_only) == (60, None, "node", "node", False)
+    chain.behind = True
+    assert (await watched.read_again(50, 60, 96)).last == 49
+
+
+@pytest.mark.parametrize(
+    ("logs", "shown", "canonical", "found"),
+    [
+        ((), receipt(BURN), True, [0]),
+        ((BURN,), receipt(BURN), True, [0]),
+        ((BURN,), receipt(BURN, replace(BURN, burn_index=1, log_index=4)), True, [0, 1]),
+        ((), receipt(BURN), False, []),
+        ((), receipt(replace(BURN, block_number=56), number=56), True, []),
+        ((), receipt(), True, []),
+    ],
+    ids=["hidden", "in both", "one of two hidden", "a block that is gone", "in another block", "none of ours"],
+)
+async def test_a_receipt_shows_what_the_logs_lack(
+    logs: tuple[BurnEvent, ...], shown: ReceiptEvents, canonical: bool, found: list[int]
+) -> None:
+    chain = FakeEthereumChain(96)
+    chain.burns, chain.receipts, chain.canonical = logs, {BURN.tx_hash: shown}, canonical
+    watched = WatchedEthereum(chain, BRIDGE)  # type: ignore[arg-type]
+    reading = await watched.read_again(55, 55, 96, [BURN.tx_hash])
+    assert [one.burn_index for one in reading.events[EventKind.BURN]] == found
+    assert (await watched.locate(BURN.tx_hash), await watched.locate("0x" + "ee" * 32)) == (shown.block_number, None)
