@@ -81,7 +81,8 @@ def write_window(connection: Connection, bridge: Bridge, window: Window, cursor:
             if window.kind is EventKind.MINTED:
                 _refuse_second_final_mint(connection, row, event)
             if cursor and row.height <= cursor.height:
-                logger.warning("an earlier scan up to {} missed {}", cursor.height, event)
+                what = f"{window.kind.value} {event.tx_hash} in block {event.height}"
+                logger.warning("the first reading, up to block {}, missed the {}", cursor.height, what)
             _insert(connection, row, is_final=is_final)
             new.append(event)
         elif known[0] != row.body and (before := decode(row.kind, known[0])) != event:

@@ -334,6 +334,7 @@ LOOPS = {
     "reactor/engine/reactor.py Reactor._ring_all": "one part of a sweep or scan, inside an attempt",
     "reactor/exchange.py HeartbeatExchange._pause": "the rest of a wrapped loop",
     "scanners/loop.py ChainScanner.heads": "runs inside the attempts of HeadSource",
+    "reactor/validator.py Validator._read_twice": "each of its two parts is an attempt of the wrapper",
 }
 """Every endless loop of the process, and what keeps a round's error from ending it. A new one belongs into `Loops.repeat`."""
 LOOKED_AT = [
