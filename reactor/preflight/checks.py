@@ -102,6 +102,7 @@ class _Run:
             return results  # whatever else is asked would fail for the same reason
         if self.deep:
             results += ethereum.check_head(self.settings, head)
+        results += await isolated("Ethereum calls", ethereum.check_calls(self.chain, self.settings), _ETHEREUM)
         return results + await isolated("contracts", self._contracts(), _CONTRACTS)
 
     async def _contracts(self) -> list[CheckResult]:

@@ -8,12 +8,13 @@ from typing import Final
 from reactor.chains.errors import WrongChain
 from reactor.chains.ethereum.client import EthereumChain
 from reactor.chains.ethereum.contracts import MINTER_ROLE, selector
-from reactor.chains.ethereum.types import ContractFacts, Head
+from reactor.chains.ethereum.types import CallTrial, ContractFacts, Head
 from reactor.preflight.endpoints import compared
 from reactor.preflight.results import CheckResult, Level, failed, passed
 from reactor.settings import Settings
 
 _OLDEST_HEAD_SECONDS: Final = 300.0
+_CALLS: Final = "use an endpoint or a plan that offers this call; it may be a limit of the provider for this block range"
 _NODES: Final = "check ethereum.rpc_urls and the nodes behind them"
 
 
@@ -36,6 +37,26 @@ async def check_endpoints(chain: EthereumChain, settings: Settings) -> tuple[lis
         await chain.survey()
     results += compared("Ethereum", chain.contradictions, settings.ethereum, len(heads))
     return results, best
+
+
+async def check_calls(chain: EthereumChain, settings: Settings) -> list[CheckResult]:
+    """Every endpoint answers each call that is made, and gives the logs of a real window."""
+    found = await chain.try_calls(settings.ethereum.start_block)
+    # An endpoint without a head is told by `check_endpoints`.
+    trials = [one for one in found.values() if isinstance(one, CallTrial)]
+    results = []
+    for trial in trials:
+        for call, error in trial.lacks.items():
+            able = sum(call not in other.lacks for other in trials)
+            # With too few that answer it nothing is read.
+            level: Level = "error" if able < settings.ethereum.agreement else "warning"
+            detail = f"{trial.endpoint} does not answer {call}: {error.reason}"
+            results.append(failed("Ethereum endpoint", detail, _CALLS, level))
+    if trials and not results:
+        blocks = sorted({trial.blocks for trial in trials})
+        sizes = " to ".join(dict.fromkeys([str(blocks[0]), str(blocks[-1])]))
+        results.append(passed("Ethereum calls", f"each endpoint answers all that is asked, logs of {sizes} blocks at once"))
+    return results
 
 
 def check_head(settings: Settings, head: Head) -> list[CheckResult]:

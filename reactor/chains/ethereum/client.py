@@ -21,7 +21,8 @@ from reactor.chains.ethereum.finality import Finality
 from reactor.chains.ethereum.nodes import Nodes, Transport, block_parameter, web3_transport
 from reactor.chains.ethereum.span import Span
 from reactor.chains.ethereum.state import ContractState
-from reactor.chains.ethereum.types import ContractFacts, Head, HeadView, MintedEvent, ReceiptEvents, Window
+from reactor.chains.ethereum.trial import try_calls
+from reactor.chains.ethereum.types import CallTrial, ContractFacts, Head, HeadView, MintedEvent, ReceiptEvents, Window
 from reactor.chains.rpc import Endpoint, Retries
 from reactor.chains.survey import survey
 
@@ -131,6 +132,10 @@ class EthereumChain:
             for endpoint, outcome in outcomes.items()
             if isinstance(outcome, Head | ChainError)
         }
+
+    async def try_calls(self, start_block: int) -> dict[str, CallTrial | ChainError]:
+        """Each endpoint asked for each call that this client makes, logs from `start_block` on and up to the head among them."""
+        return await try_calls(self._nodes, self._events, self.finality, start_block)
 
     async def survey(self) -> None:
         """Compare all endpoints: those that lag or show another fork stand back, those that are well again return."""

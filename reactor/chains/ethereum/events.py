@@ -98,6 +98,16 @@ class ContractEvents:
         self._on_changes(changes)
         return window
 
+    @property
+    def most(self) -> int:
+        """How many blocks a window holds at most."""
+        return self._common.most
+
+    async def try_window(self, endpoint: Endpoint, from_block: int, to_block: int) -> Window:
+        """As `window`, at this endpoint alone, beginning with the largest size; changes nothing."""
+        span = Span(blocks=self.most, most=self.most)
+        return (await self._window(endpoint, from_block, to_block, {endpoint: span}))[0]
+
     async def _agreed_window(self, from_block: int, to_block: int, last: str) -> Window:
         """All endpoints are asked for the same blocks; a size that one of those needed refuses is halved for all."""
         blocks, refused = min(self._common.blocks, to_block - from_block + 1), 0

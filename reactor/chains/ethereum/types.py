@@ -6,12 +6,15 @@ Times are Unix seconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from reactor.chains.errors import ChainError
 from reactor.chains.ethereum.eip712 import Domain
 
 __all__ = [
     "BurnEvent",
+    "CallTrial",
     "ContractFacts",
     "Domain",
     "Head",
@@ -106,6 +109,15 @@ class Window:
     last_header: Head
     endpoint: str
     contracts_changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallTrial:
+    """Which of the client's calls an endpoint does not answer, by name, and how many blocks of logs it gives at once."""
+
+    endpoint: str
+    lacks: Mapping[str, ChainError]
+    blocks: int
 
 
 @dataclass(frozen=True, slots=True)
