@@ -1,9 +1,11 @@
 """No secret gets out of a real validator that logs all it can: not in success, not in failure, not in a traceback."""
 
+import base64
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,8 +28,10 @@ from secret_helpers import (
 )
 
 from infra.localnet.pocket.wallet import Wallet
+from reactor.foreign import MASK
 from reactor.keys.files import write_key_file
 from reactor.keys.keystore import encrypt
+from tests.property.hostile_peer import Answer, HostilePeer, Request, json_answer
 
 pytestmark = pytest.mark.integration
 
@@ -104,12 +108,12 @@ class Desk:
         return path
 
     def do(self, *arguments: str, code: int | None = 0, **changes: Any) -> str:
-        """One command to its end, with this exit code (None: a failure); what it said, which holds no secret."""
+        """One command to its end, with this exit code (None: a failure, -1: any); what it said, which holds no secret."""
         folder = self.folder / f"run{len(self.runs)}"
         folder.mkdir()
         with running(folder, [*REACTOR, *arguments, "--config", self.config(**changes)]) as one:
             ended = one.process.wait(120)
-        assert ended != 0 if code is None else ended == code, one.said()
+        assert code == -1 or (ended != 0 if code is None else ended == code), one.said()
         self.runs.append(one)
         assert secrets_in_files(one.outputs) == []
         return one.said()
@@ -220,6 +224,66 @@ def test_a_traceback_out_of_a_signer_holds_no_key(desk: Desk, careless: bool) ->
         validator.stop()
     found = secrets_in_files(validator.outputs)
     assert found == ([f"ethereum_key in {folder / 'stderr'}"] if careless else [])
+
+
+# What endpoints repeat of the URL that they are asked by: in the form of each chain's errors, with a status that is believed to
+# be the node's own, and as a gateway's page.
+ETHEREUM_ECHO = json_answer(
+    {"jsonrpc": "2.0", "id": "%ID%", "error": {"code": -32000, "message": "no project for %TARGET% at %HOST% (%AUTH%)\n\x1b[2J"}}
+)
+USERINFO = f"user:{S.rpc_password.decode()}"
+# User information and target: where providers put their keys.
+PLACES = [("", f"/v3/{S.api_key.decode()}"), ("", f"/rpc?apikey={S.api_key.decode()}"), (USERINFO, "/v1")]
+
+
+def repeating(request: Request) -> Answer:
+    """Every other time in the protocol's own form."""
+    asked = request.json
+    if isinstance(asked, dict) and "jsonrpc" in asked:
+        spoken = replace(ETHEREUM_ECHO, body=ETHEREUM_ECHO.body.replace(b'"%ID%"', b"%ID%"))
+    else:
+        spoken = replace(json_answer({"code": 400, "message": "no project for %TARGET% at %HOST% (%AUTH%)"}), status="400")
+    page = Answer(status="403", body=b"<html>%TARGET% of %HOST% is not allowed (%AUTH%)</html>")
+    return spoken if len(request.body) % 2 else page
+
+
+def test_what_endpoints_repeat_of_their_urls_gets_out_nowhere(desk: Desk) -> None:
+    with HostilePeer(repeating) as peer:
+        urls = [peer.url(target, userinfo) for userinfo, target in PLACES]
+        changes = {"ethereum__rpc_urls": [*urls, desk.net.anvil.url], "pocket__rpc_urls": [*urls, desk.net.pocket.url]}
+        desk.ready()
+        folder = desk.folder / "repeating"
+        folder.mkdir()
+        with running(folder, [*REACTOR, "run", "--config", desk.config(**changes)]) as validator:
+            validator.until("validator 0x")
+            tx = desk.deposit()
+            validator.until(f"{tx}: signed")
+            for command in (("status",), ("status", "--json"), ("explain", tx), ("journal", "show"), ("config", "show")):
+                desk.do(*command, code=0 if command[0] != "status" else -1, **changes)
+            desk.do("check", code=-1, **changes)
+            # What they said is told all the same: only the secrets are masked.
+            told = problems_told(desk, "Ethereum endpoint", "Pocket endpoint", "(endpoint 1)", "(endpoint 2)", "(endpoint 3)")
+            assert "no project for" in told or "is not allowed" in told
+            assert "\\u001b" not in told
+            validator.stop()
+    everything = validator.said() + "".join(run.said() for run in desk.runs)
+    assert peer.requests > 10
+    assert MASK in everything
+    assert base64.b64encode(USERINFO.encode()).decode() not in everything + told
+    assert secrets_in_files([*validator.outputs, *desk.state_files()]) == []
+    assert secrets_in_database(desk.net.mongo.uri, desk.database)[1] == []
+
+
+def problems_told(desk: Desk, *words: str) -> str:
+    """The problems of a heartbeat that has all these words."""
+    end = time.monotonic() + 90
+    with MongoClient[dict[str, Any]](desk.net.mongo.uri) as client:
+        while True:
+            told = json.dumps([one.get("problems") for one in client[desk.database]["heartbeat"].find()])
+            if all(word in told for word in words):
+                return told
+            assert time.monotonic() < end, told
+            time.sleep(0.05)
 
 
 # ---------------------------------------------------------------------- the search itself
