@@ -1,5 +1,6 @@
 """The connection to the shared replica set: one client for operations, one more for each change stream."""
 
+import asyncio
 import re
 import warnings
 from collections import Counter
@@ -39,6 +40,8 @@ _STREAM_SELECTION_MS: Final = 2500
 """A stream's next read waits this long for a primary that was stopped; with the driver's 30 s it stalls for 30 s."""
 _CONNECT_MS: Final = 2000
 _HEARTBEAT_MS: Final = 1000
+_FAREWELL_SECONDS: Final = 2.0
+"""A client that is closed tells the server which sessions it will not use any more; nobody needs to wait for that."""
 _READING: Final[Mapping[str, Any]] = {
     "tz_aware": True,
     "tzinfo": UTC,
@@ -63,6 +66,20 @@ class _Counting(CommandListener):
 
     def failed(self, event: CommandFailedEvent) -> None:
         """Counted when it started."""
+
+
+class _Client(AsyncMongoClient[Document]):
+    """A client that is closed whatever the server says to that: the driver's own breaks off where the farewell goes wrong."""
+
+    async def close(self) -> None:
+        """Say farewell if that is possible in good time, and end all connections and the watching of servers."""
+        try:
+            with answers():
+                async with asyncio.timeout(_FAREWELL_SECONDS):
+                    await super().close()
+        except (PyMongoError, TimeoutError):
+            # The sessions of which the server was told are forgotten now: nothing more is said, everything is closed.
+            await super().close()
 
 
 class Store:
@@ -172,7 +189,7 @@ class Store:
             with warnings.catch_warnings():
                 # What the driver would only warn of and pass over is a fault here.
                 warnings.simplefilter("error", UserWarning)
-                return AsyncMongoClient(self._uri, appname="bridge-reactor", **_READING, **options)
+                return _Client(self._uri, appname="bridge-reactor", **_READING, **options)
         except OSError as error:
             # A file that was read and holds no certificate is an error without a name.
             problem = "a file that it names holds no certificate"
