@@ -25,6 +25,7 @@ from reactor.documents.statuses import Collection
 from reactor.foreign import one_line
 from reactor.mongo_uri import MongoUri, MongoUriProblem, parse_mongo_uri
 from reactor.outages import Outages
+from reactor.sentences import sentence
 from reactor.store.problem import StoreProblem
 from reactor.store.retrying import UnreadableAnswer, answers
 
@@ -256,4 +257,4 @@ def _explain(error: PyMongoError, database: str) -> StoreProblem:
         return StoreProblem("MONGODB_URI", "the primary reaches no majority of its replica set", "start the missing nodes")
     if isinstance(error, ConnectionFailure):
         return StoreProblem("MONGODB_URI", "the connection to the server failed", "check host, port and TLS settings")
-    return StoreProblem("MONGODB_URI", f"{type(error).__name__} (code {getattr(error, 'code', None)})", "see the server's log")
+    return StoreProblem("MONGODB_URI", sentence(error), "see the server's log")
