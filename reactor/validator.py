@@ -384,7 +384,7 @@ class Validator:
             await self.vitals.probe()
             await self.exchange_heartbeats()
             supervisor.add("heartbeat", self.exchange.run)
-            supervisor.add("audit", AuditSender(self.store, self.journal, self.outages).run)
+            supervisor.add("audit", AuditSender(self.store, self.journal, self.loops).run)
             supervisor.add("health", self.exchange.watch)
             supervisor.add("probes", self._probe)
             supervisor.last("last heartbeat", self.exchange.say_stopped)

@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from reactor.cli.common import EXIT_USAGE, ConfigOption, JsonOption, clean, print_json, read_settings, say, settings_source, warn
+from reactor.foreign import MASK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from reactor.settings import Fault, Settings
 
 app = typer.Typer(help="The configuration.", no_args_is_help=True)
+
+_ITS_SECRET: Final = "key_passphrase"  # noqa: S105 - the name of a setting
 
 
 @app.command("show")
@@ -29,7 +34,9 @@ def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"settings": values, "identity": settings.identity(), "identity_hash": identity})
         return
-    _print_section("", values)
+    say("# the settings as they were understood; where ******** stands, a secret is left out")
+    for line in _lines(values):
+        say(line)
     say(f"# identity {identity}")
 
 
@@ -86,26 +93,58 @@ def _fault(result: CheckResult) -> Fault:
     return Fault(FIELDS.get(result.name, result.name), "", result.detail, result.remedy)
 
 
-def _print_section(path: str, values: dict[str, object]) -> None:
-    """TOML, so that it can be read beside the file."""
+def _lines(values: Mapping[str, object], path: str = "") -> Iterator[str]:
+    """TOML that `config check` reads. What cannot be shown whole without its secret stands there as a comment."""
     own = {name: value for name, value in values.items() if not isinstance(value, dict)}
     if path:
-        say(f"[{path}]")
+        yield f"[{path}]"
     for name, value in own.items():
-        say(f"{name} = {_toml(value)}")
+        if name == _ITS_SECRET:
+            yield f"# {name} is secret: give the path of a file that holds it as {name}_file"
+        elif name == "key" and _ITS_SECRET in own:
+            yield f"# {name} = {_toml(path, value)}  # with {_ITS_SECRET}_file"
+        else:
+            yield f"{name} = {_toml(path, value)}"
     if own:
-        say()
+        yield ""
     for name, value in values.items():
         if isinstance(value, dict):
-            _print_section(f"{path}.{name}" if path else name, value)
+            yield from _lines(value, f"{path}.{name}" if path else name)
 
 
-def _toml(value: object) -> str:
+def _toml(path: str, value: object) -> str:
     match value:
         case bool():
             return str(value).lower()
         case int() | float():
             return str(value)
+        case [list(), *_]:
+            return _schedule(path, value)
         case list():
-            return "[" + ", ".join(_toml(one) for one in value) + "]"
-    return f'"{clean(value)}"'
+            return "[" + ", ".join(_toml(path, one) for one in _distinct(value)) + "]"
+    # A user without a password is no valid URI of a database.
+    return _quoted(str(value).replace(f"://{MASK}@", f"://{MASK}:{MASK}@") if path == "mongo" else str(value))
+
+
+def _schedule(path: str, steps: Sequence[Any]) -> str:
+    """An amount, or the heights from which each is in force; one that is in force from the start needs no height."""
+    if len(steps) == 1:
+        return str(steps[0][1])
+    start = "from_block" if path == "ethereum" else "from_height"
+    return "[" + ", ".join(f"{{{start} = {height}, amount = {amount}}}" for height, amount in steps) + "]"
+
+
+def _distinct(values: list[object]) -> list[object]:
+    """Two endpoints of one host look the same once their keys are masked; the same twice is no valid list."""
+    seen: Counter[object] = Counter()
+    shown: list[object] = []
+    for value in values:
+        seen[value] += 1
+        shown.append(f"{value}{seen[value]}" if seen[value] > 1 else value)
+    return shown
+
+
+def _quoted(text: str) -> str:
+    """A TOML string; what a terminal would not show is escaped."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in escaped) + '"'

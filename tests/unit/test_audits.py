@@ -9,7 +9,8 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from reactor import audits
 from reactor.audits import AuditSender
-from reactor.outages import Outages
+from reactor.engine.clock import SystemClock
+from reactor.engine.loops import Loops
 from reactor.state.journal import Journal
 from reactor.state.problems import StateProblem
 from tests.unit.journal_helpers import BRIDGE
@@ -40,7 +41,7 @@ def database(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def sender(journal: Journal) -> AuditSender:
-    return AuditSender(None, journal, Outages(), pause=0.01)  # type: ignore[arg-type]
+    return AuditSender(None, journal, Loops(SystemClock()), pause=0.01)  # type: ignore[arg-type]
 
 
 def test_a_stop_and_its_entry_come_together(journal: Journal) -> None:
