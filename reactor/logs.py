@@ -9,6 +9,7 @@ are covered too. Keys are not registered here: no part of the program but the si
 
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterable
@@ -86,7 +87,7 @@ def configure_logs(
         write,
         level=number,
         format=_HUMAN if format == "human" else "{message}",
-        colorize=format == "human" and target.isatty(),
+        colorize=format == "human" and target.isatty() and not os.environ.get("NO_COLOR"),
         backtrace=False,
         diagnose=False,
     )

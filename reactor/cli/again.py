@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from enum import StrEnum
@@ -67,7 +67,12 @@ def retry(
             keys = resolve(settings, target).events
             if not keys:
                 raise Problem(f"{clean(target)} names no document", "give a hash, an _id, an event key, or `disputed`")
-            counters = [f"{role}:{key}" for key in keys for role in _roles(settings, key)]
+            counters = [counter for key in keys for counter in _existing(settings, ledger, repaired, key)]
+            if not counters:
+                raise Problem(
+                    f"the own ledger knows no event {', '.join(keys)}: it has no document that could be taken up again",
+                    "wait until it was scanned (`reactor status` shows how far), or correct the hash",
+                )
             evaluated = len(counters)
         matches = Matches(evaluated, len(counters))
         lines = _told((f"{one}: repaired {repaired[one]} times" if one in repaired else one for one in counters), matches)
@@ -141,14 +146,15 @@ def _disputed(repaired: dict[str, int]) -> list[str]:
     return sorted(one for one, count in repaired.items() if count >= MOST_REPAIRS)
 
 
-def _roles(settings: Settings, key: str) -> tuple[str, ...]:
-    """The collections in which an event's document may lie."""
-    from reactor.documents.statuses import Collection
+def _existing(settings: Settings, ledger: Ledger, repaired: Mapping[str, int], key: str) -> list[str]:
+    """The documents that an event has: that of the collection where it belongs, and those that were repaired elsewhere."""
+    from reactor.documents.statuses import REQUESTS
+    from reactor.handlers.sources import home_of
     from reactor.parts import bridge_of
 
-    burn = key.startswith(f"{bridge_of(settings).ethereum_scope}:")
-    roles = (Collection.BURN,) if burn else (Collection.MINT, Collection.INVALID_MINT)
-    return tuple(one.value for one in roles)
+    seen = ledger.by_key(key)
+    home = home_of(bridge_of(settings), seen.event) if seen is not None else None
+    return [f"{role.value}:{key}" for role in REQUESTS if role is home or f"{role.value}:{key}" in repaired]
 
 
 def _document(counter: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -15,6 +15,7 @@ from reactor.documents.statuses import Collection
 
 _REMEMBERED: Final = 50_000
 _SHORT: Final = 10
+_LONGEST: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,14 @@ class _Known:
 
 
 class Changes:
-    """Remembers how documents stood, the most recent ones, and says what is new. `keys`: how many sign a payout."""
+    """Remembers how documents stood, the most recent ones, and says what is new.
 
-    def __init__(self, keys: int, *, display: bool = False) -> None:
+    `keys`: how many sign a payout. `whole`: hashes, addresses and keys are not shortened.
+    """
+
+    def __init__(self, keys: int, *, display: bool = False, whole: bool = False) -> None:
         self._keys = keys
+        self._short = _whole if whole else _short
         self._display = display
         self.threshold = 0
         """How many sign a mint; 0 as long as it is not known."""
@@ -58,7 +63,7 @@ class Changes:
     def seen(self, role: Collection, raw: Mapping[str, Any], *, inserted: bool, status_changed: bool) -> list[Line]:
         """What is new in a document as it stands now."""
         if role not in REQUEST_MODELS:
-            return [_event(role, raw)] if inserted or role is Collection.HEARTBEAT else []
+            return [_event(role, raw, self._short)] if inserted or role is Collection.HEARTBEAT else []
         document = read_request(role, raw)
         key = (role, raw.get("_id"))
         before = self._known.pop(key, None)
@@ -67,7 +72,7 @@ class Changes:
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         if before is None and inserted and not document.history:
-            return [self._request(role, raw, document, "new", _born(document), {"to": document.status})]
+            return [self._request(role, raw, document, "new", _born(document, self._short), {"to": document.status})]
         moves = self._moves(role, raw, document, before, status_changed=status_changed)
         return moves or self._small(role, raw, document, before, now)
 
@@ -88,7 +93,7 @@ class Changes:
             start = entries[place - 1].status if place else before.status if before and before.history == 0 else "pending"
             move = f"{clean(start, 20)} → {clean(entry.status, 20)}" if start != entry.status else f"{clean(entry.status, 20)}"
             why = f"  ({clean(entry.reason, 200)})" if entry.reason else ""
-            text = f"{move}  {self._count(document)}  by {_short(entry.by)}{why}"
+            text = f"{move}  {self._count(document)}  by {self._short(entry.by)}{why}"
             extra = {"from": start, "to": entry.status, "by": entry.by, "reason": entry.reason, "at": entry.at}
             lines.append(self._request(role, raw, document, "status", text, extra))
         return lines
@@ -102,11 +107,11 @@ class Changes:
         status = clean(document.status, 20)
         lines = []
         if new and before is not None:
-            text = f"{status}  {self._count(document)}  signed by {', '.join(_short(one) for one in new)}"
+            text = f"{status}  {self._count(document)}  signed by {', '.join(self._short(one) for one in new)}"
             lines.append(self._request(role, raw, document, "signature", text, {"signers": new}))
         if before is not None and now.objectors > before.objectors:
             last = document.objections[-1]
-            text = f"{status}  objection by {_short(last.signer)}: {objection_sentence(last.code)}"
+            text = f"{status}  objection by {self._short(last.signer)}: {objection_sentence(last.code)}"
             lines.append(self._request(role, raw, document, "objection", text, {"signer": last.signer, "code": last.code}))
         if before is None or now.waiting != before.waiting or (self._display and now.confirmations != before.confirmations):
             text = f"{status}  {self._why(document)}"
@@ -141,9 +146,10 @@ class Changes:
         }
         return self._line(role, raw.get("_id"), kind, text, fields, document.transaction_hash)
 
-    @staticmethod
-    def _line(role: Collection, document_id: object, kind: str, text: str, fields: Mapping[str, Any], tx_hash: str = "") -> Line:
-        name = _short(tx_hash) if tx_hash else str(document_id)
+    def _line(
+        self, role: Collection, document_id: object, kind: str, text: str, fields: Mapping[str, Any], tx_hash: str = ""
+    ) -> Line:
+        name = self._short(tx_hash) if tx_hash else str(document_id)
         return Line(
             f"{role.value:<12} {name:<13} {text}",
             {"collection": role.value, "id": str(document_id), "change": kind, **fields},
@@ -191,14 +197,14 @@ def pokt(amount: str) -> str:
     return f"{whole:,}.{rest:06}".rstrip("0").rstrip(".")
 
 
-def _born(document: AnyRequest) -> str:
+def _born(document: AnyRequest, short: Callable[[str], str]) -> str:
     recipient = getattr(document, "recipient_address", "")
-    to = f" to {_short(recipient)}" if recipient else ""
+    to = f" to {short(recipient)}" if recipient else ""
     back = "" if not isinstance(document, Payout) or recipient else " to be returned"
-    return f"new, {pokt(document.amount)} POKT from {_short(document.sender_address)}{to}{back}"
+    return f"new, {pokt(document.amount)} POKT from {short(document.sender_address)}{to}{back}"
 
 
-def _event(role: Collection, raw: Mapping[str, Any]) -> Line:
+def _event(role: Collection, raw: Mapping[str, Any], short: Callable[[str], str]) -> Line:
     """A `minted`, `returned`, heartbeat or audit document: for display only."""
 
     def text(name: str) -> str:
@@ -207,7 +213,7 @@ def _event(role: Collection, raw: Mapping[str, Any]) -> Line:
 
     fields = {"collection": role.value, "id": str(raw.get("_id")), "change": "seen", "transaction_hash": text("transaction_hash")}
     if role is Collection.HEARTBEAT:
-        shown = f"{role.value:<12} {_short(text('eth_address')):<13} Pocket {clean(text('pocket_height'), 20)}"
+        shown = f"{role.value:<12} {short(text('eth_address')):<13} Pocket {clean(text('pocket_height'), 20)}"
         return Line(f"{shown}, Ethereum {clean(text('ethereum_height'), 20)}", {**fields, "address": text("eth_address")})
     if role is Collection.AUDIT:
         said = {name: text(name) for name in ("by", "verb", "why", "host")}
@@ -215,10 +221,10 @@ def _event(role: Collection, raw: Mapping[str, Any]) -> Line:
         return Line(f"{shown}, {clean(said['why'], 200)}", {**fields, **said})
     amount = text("amount")
     value = pokt(amount) if amount.isascii() and amount.isdigit() and len(amount) < 80 else "?"
-    detail = f"{value} POKT to {_short(text('recipient_address'))}"
+    detail = f"{value} POKT to {short(text('recipient_address'))}"
     nonce = f", nonce {clean(text('nonce'), 20)}" if text("nonce") else ""
     return Line(
-        f"{role.value:<12} {_short(text('transaction_hash')):<13} seen, {detail}{nonce}",
+        f"{role.value:<12} {short(text('transaction_hash')):<13} seen, {detail}{nonce}",
         {**fields, "amount": amount, "recipient": text("recipient_address"), "nonce": text("nonce")},
     )
 
@@ -234,6 +240,10 @@ def _known(document: AnyRequest) -> _Known:
         waiting.reason if (waiting := document.current_waiting) else "",
         document.confirmations,
     )
+
+
+def _whole(text: str) -> str:
+    return clean(text, _LONGEST) or "?"
 
 
 def _short(text: str) -> str:

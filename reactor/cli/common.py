@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 EXIT_PROBLEM: Final = 1
 EXIT_USAGE: Final = 2
-_TABLE_WIDTH: Final = 160
-"""Of tables that go to a file or a pipe, where no terminal says how wide it is."""
+_TABLE_WIDTH: Final = 1000
+"""Of tables that go to a file or a pipe, where no terminal says how wide it is: nothing of ours is cut or broken."""
 _LONGEST: Final = 2000
 
 ConfigOption = Annotated[
@@ -81,7 +81,7 @@ def say(text: str = "") -> None:
 
 def warn(text: str) -> None:
     """One line to standard error."""
-    typer.secho(f"warning: {text}", err=True, fg=typer.colors.YELLOW)
+    typer.secho(f"warning: {text}", err=True, fg=typer.colors.YELLOW, color=colours())
 
 
 def print_json(value: object, *, indent: int | None = 2) -> None:
@@ -108,11 +108,24 @@ def clean(value: object, longest: int = _LONGEST) -> str:
     return foreign.clean(value, longest)
 
 
+def for_people() -> bool:
+    """Whether standard output is a terminal. Where it is none, hashes and keys are never shortened: a program may read them."""
+    return sys.stdout.isatty()
+
+
+def colours() -> bool | None:
+    """For `click`: False where `NO_COLOR` is set to anything (no-color.org), else None, which is as the terminal can."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
 def console() -> Console:
     """The console for tables: as wide as the terminal, or wide enough where there is none."""
     from rich.console import Console
 
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=_TABLE_WIDTH)
+    if not for_people():
+        return Console(highlight=False, width=_TABLE_WIDTH, color_system=None, force_terminal=False)
+    # Without colours rich would still write other escape sequences, for bold headings say.
+    return Console(highlight=False, color_system=None if colours() is False else "auto")
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> str:

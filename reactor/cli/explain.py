@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Found = list[tuple["Collection", dict[str, Any]]]
 
 _CHAIN_SECONDS: Final = 5.0
-_HASH: Final = re.compile(r"(?:0x)?[0-9a-f]{64}(?![0-9a-f])")
+_HASH: Final = re.compile(r"(?<![0-9a-f])(?:0x)?[0-9a-f]{64}(?![0-9a-f])")
 _ID: Final = re.compile(r"[0-9a-f]{24}")
 
 WhatArgument = Annotated[

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import typer
 
-from reactor.cli.common import EXIT_PROBLEM, EXIT_USAGE, Problem
+from reactor.cli.common import EXIT_PROBLEM, EXIT_USAGE, Problem, colours
 from reactor.foreign import redact
 
 Told = tuple[str, str, int]
@@ -30,7 +30,11 @@ _EXPECTED: Final[dict[str, Callable[[Any], Told]]] = {
         EXIT_PROBLEM,
     ),
     "builtins.TimeoutError": lambda _: ("it took too long", "`reactor check` names what does not answer", EXIT_PROBLEM),
-    "builtins.OSError": lambda e: (f"{e.filename or 'the operating system'}: {e.strerror or e}", "", EXIT_PROBLEM),
+    "builtins.OSError": lambda e: (
+        f"{e.filename or 'the operating system'}: {e.strerror or e}",
+        "check that path and its permissions" if e.filename else "",
+        EXIT_PROBLEM,
+    ),
 }
 
 
@@ -57,10 +61,15 @@ def report(error: BaseException) -> int:
     if found is None:
         # SECURITY: no local variables, and registered secrets are masked.
         typer.echo(redact("".join(traceback.format_exception(error))), err=True)
-        typer.secho("This is a fault of the program: please report it with the lines above.", err=True, fg=typer.colors.RED)
+        typer.secho(
+            "This is a fault of the program: please report it with the lines above.",
+            err=True,
+            fg=typer.colors.RED,
+            color=colours(),
+        )
         return EXIT_PROBLEM
     message, remedy, code = found
-    typer.secho(redact(f"error: {message}"), err=True, fg=typer.colors.RED)
+    typer.secho(redact(f"error: {message}"), err=True, fg=typer.colors.RED, color=colours())
     if remedy:
         typer.echo(redact(f"remedy: {remedy}"), err=True)
     return code

@@ -20,6 +20,7 @@ from reactor.cli.common import (
     Problem,
     clean,
     console,
+    for_people,
     moment,
     operator,
     print_json,
@@ -150,6 +151,10 @@ def export(config: ConfigOption = None, output: OutputOption = None) -> None:
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise Problem(f"{output} exists already", "name a file that does not") from None
+    except OSError as error:
+        raise Problem(
+            f"{output} cannot be written ({error.strerror})", "name a file in a directory that you may write to"
+        ) from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(everything, file, indent=2)
         file.write("\n")
@@ -165,7 +170,11 @@ def _print_holds(active: list[dict[str, Any]]) -> None:
 def _print_signatures(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
-    table = Table("at (UTC)", "what", "attempt", "event", "digest", title=f"last {len(rows)} signatures", title_justify="left")
+    table = Table("at (UTC)", "what", "attempt", title=f"last {len(rows)} signatures", title_justify="left")
+    # Broken over lines where the terminal is narrow, never cut: keys are there to be copied.
+    table.add_column("event", overflow="fold")
+    table.add_column("digest", overflow="fold")
     for row in rows:
-        table.add_row(moment(row["at"]), row["outcome"], str(row["attempt"]), clean(row["event"]), row["digest"][:16] + "…")
+        digest = f"{row['digest'][:16]}…" if for_people() else row["digest"]
+        table.add_row(moment(row["at"]), row["outcome"], str(row["attempt"]), clean(row["event"]), digest)
     console().print(table)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from reactor.cli import again, check, config, explain, health, journal, keys, run, status, stops, supply, tail
-from reactor.cli.common import JsonOption, print_json, say
+from reactor.cli.common import JsonOption, colours, print_json, say
 from reactor.cli.faults import report
 from reactor.hardening import forbid_core_dumps
 
@@ -46,7 +46,7 @@ def main(arguments: Annotated[Sequence[str] | None, "for tests; else the process
         if arguments is None:
             # Before any key is read, in every command: `keys new` and `check` hold keys too.
             forbid_core_dumps()
-        app(args=None if arguments is None else list(arguments), prog_name="reactor")
+        app(args=None if arguments is None else list(arguments), prog_name="reactor", color=colours())
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from reactor.cli.common import EXIT_USAGE, ConfigOption, JsonOption, Problem, plain, read_settings, say, warn
+from reactor.cli.common import EXIT_USAGE, ConfigOption, JsonOption, Problem, clean, for_people, plain, read_settings, say, warn
 
 if TYPE_CHECKING:
     from reactor.cli.changes import Changes, Line
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from reactor.settings import Settings
     from reactor.store.connection import Store
 
+_ADDRESS: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_HASH: Final = re.compile(r"[0-9a-f]{64}|[0-9a-f]{24}")
 _AWAIT_MS: Final = 500
 _POLL_SECONDS: Final = 15.0
 _PAUSE_SECONDS: Final = 1.0
@@ -78,13 +81,13 @@ def tail(
     settings = read_settings(config)
     wanted = Wanted(
         roles=_roles(collection or []),
-        statuses=tuple(one.lower() for one in status or []),
-        addresses=tuple(one.strip().lower() for one in address or []),
-        hashes=tuple(one.strip().lower().removeprefix("0x") for one in hash_ or []),
+        statuses=_statuses(status or []),
+        addresses=_addresses(address or []),
+        hashes=_hashes(hash_ or []),
         limit=limit,
         as_json=as_json,
     )
-    changes = Changes(len(settings.pocket.multisig_public_keys), display=everything)
+    changes = Changes(len(settings.pocket.multisig_public_keys), display=everything, whole=not for_people())
     asyncio.run(_tail(settings, wanted, changes))
 
 
@@ -93,11 +96,44 @@ def _roles(names: Sequence[str]) -> tuple[Collection, ...]:
 
     if not names:
         return tuple(one for one in Collection if one is not Collection.HEARTBEAT)
-    known = {one.value for one in Collection}
-    for name in names:
+    return tuple(Collection(name) for name in _among("--collection", names, [one.value for one in Collection]))
+
+
+def _statuses(names: Sequence[str]) -> tuple[str, ...]:
+    from reactor.documents.statuses import Status
+
+    return _among("--status", names, [one.value for one in Status])
+
+
+def _among(option: str, names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """What was given, in lower case, each once. Raises Problem where one is none of `known`."""
+    given = tuple(dict.fromkeys(name.strip().lower() for name in names))
+    for name in given:
         if name not in known:
-            raise Problem(f"--collection {name} is none", "give one of " + ", ".join(sorted(known)), EXIT_USAGE)
-    return tuple(Collection(name) for name in dict.fromkeys(names))
+            raise Problem(f"{option}: {clean(name, 80) or 'nothing'} is none", "give one of " + ", ".join(known), EXIT_USAGE)
+    return given
+
+
+def _addresses(texts: Sequence[str]) -> tuple[str, ...]:
+    """Each with and without `0x`: documents write Ethereum's with it, and Pocket's and public keys without."""
+    found: list[str] = []
+    for text in texts:
+        bare = text.strip().lower().removeprefix("0x")
+        if not _ADDRESS.fullmatch(bare):
+            remedy = "give the 40 hex digits of an address, with or without 0x, or the 64 of a public key"
+            raise Problem(f"--address: {clean(text, 80) or 'nothing'} is no address", remedy, EXIT_USAGE)
+        found += [bare, f"0x{bare}"]
+    return tuple(found)
+
+
+def _hashes(texts: Sequence[str]) -> tuple[str, ...]:
+    """Without `0x`."""
+    found = [text.strip().lower().removeprefix("0x") for text in texts]
+    for text, bare in zip(texts, found, strict=True):
+        if not _HASH.fullmatch(bare):
+            remedy = "give the 64 hex digits of a transaction, with or without 0x, or the 24 of a document's _id"
+            raise Problem(f"--hash: {clean(text, 80) or 'nothing'} is no hash", remedy, EXIT_USAGE)
+    return tuple(found)
 
 
 async def _tail(settings: Settings, wanted: Wanted, changes: Changes) -> None:

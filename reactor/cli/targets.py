@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 _HASH: Final = re.compile(r"(0x)?[0-9a-f]{64}")
 _ADDRESS: Final = re.compile(r"(0x)?[0-9a-f]{40}")
 _ID: Final = re.compile(r"[0-9a-f]{24}")
+_DEPOSIT: Final = re.compile(r"[0-9a-f]{64}")
+_BURN: Final = re.compile(r"0x[0-9a-f]{64}:[0-9]{1,6}")
+_KEYS: Final = {
+    _DEPOSIT: "the 64 hex digits of the deposit's transaction",
+    _BURN: "0x, the 64 hex digits of the burn's transaction, a colon and its place among that transaction's burns",
+}
 _FORMS: Final = "give a transaction hash, a document's _id, an event key, a recipient's address, or `signing`"
 
 
@@ -58,8 +64,11 @@ def resolve(settings: Settings, target: str) -> Target:
     if kind == "direction":
         raise Problem(f"{clean(text)} is a direction", "use `reactor pause` and `reactor resume`")
     key = rest if kind == "event" else text
-    if key.startswith((f"{bridge.pocket_scope}:", f"{bridge.ethereum_scope}:")):
-        return Target((event_scope(key),), (key,))
+    for scope, form in ((bridge.pocket_scope, _DEPOSIT), (bridge.ethereum_scope, _BURN)):
+        if key.startswith(f"{scope}:"):
+            if not form.fullmatch(key.removeprefix(f"{scope}:")):
+                raise Problem(f"{clean(text)} is no event key", f"`{scope}:` is followed by {_KEYS[form]}")
+            return Target((event_scope(key),), (key,))
     lowered = text.lower()
     if _ADDRESS.fullmatch(lowered):
         return Target((recipient_scope(lowered),))
@@ -100,5 +109,5 @@ def _in_ledger(ledger: Ledger, text: str) -> list[str]:
         seen = ledger.by_document(ObjectId(text))
         return [] if seen is None else [seen.key]
     bare = text.removeprefix("0x")
-    deposit = None if text.startswith("0x") else ledger.deposit(bare)
+    deposit = ledger.deposit(bare)
     return ([deposit.key] if deposit else []) + [seen.key for seen in ledger.burns_of_tx(f"0x{bare}")]

@@ -164,6 +164,10 @@ class Ledger(Wishes, SecondReadings):
         """The `burn_index`-th burn of this Ethereum transaction."""
         return _first(self._events(Burn, "key = ?", burn_key(self._bridge, tx_hash, burn_index)))
 
+    def by_key(self, key: str) -> Seen[Event] | None:
+        """The event under this key."""
+        return _first(self._any("key = ?", key))
+
     def burns_of_tx(self, tx_hash: str) -> list[Seen[Burn]]:
         """All burns of this transaction, in order."""
         return self._events(Burn, "tx_hash = ? AND kind = 'burn' ORDER BY position", tx_hash)

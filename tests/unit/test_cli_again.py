@@ -5,7 +5,7 @@ import json
 import pytest
 from cli_unit_helpers import RECIPIENT, OperatorDesk, burn, deposit, make_journal, make_ledger
 
-from reactor.documents.keys import burn_key, deposit_key, document_id
+from reactor.documents.keys import burn_key, deposit_key, document_id, event_key
 from reactor.documents.statuses import Collection
 from reactor.flows.common import MOST_REPAIRS
 from reactor.state.ledger import Ledger
@@ -62,9 +62,29 @@ def test_a_disputed_document_is_taken_up_again_and_its_repairs_count_anew(desk, 
     desk.dispute(f"mint:{key}")
     assert f"mint:{key}: repaired 3 times" in desk.act("retry", deposit(1).tx_hash)
     assert desk.ledger(lambda ledger: ledger.repairs(f"mint:{key}")) == 0
-    ids = [("mint", str(document_id(Collection.MINT, key))), ("invalid_mint", str(document_id(Collection.INVALID_MINT, key)))]
-    assert sorted(desk.retries()) == sorted(ids)
-    assert written == [("retry", [deposit(1).tx_hash], "mended", 2, 2)]
+    assert desk.retries() == [("mint", str(document_id(Collection.MINT, key)))]
+    assert written == [("retry", [deposit(1).tx_hash], "mended", 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("event", "role"), [(deposit(1), "mint"), (deposit(2, memo=False), "invalid_mint"), (burn(1), "burn")], ids=["m", "r", "b"]
+)
+def test_only_documents_that_exist_are_counted(desk, event, role):
+    """The one of the collection where the event belongs; that of another only where this validator has repaired it."""
+    key = event_key(desk.bridge, event)
+    said = json.loads(desk.do("retry", key, "--json"))
+    assert (said["would"], said["matched"]) == ({"retry": [f"{role}:{key}"]}, 1)
+    elsewhere = "mint" if role == "invalid_mint" else "invalid_mint"
+    desk.dispute(f"{elsewhere}:{key}", times=1)
+    said = json.loads(desk.do("retry", key, "--json"))
+    assert sorted(said["would"]["retry"]) == sorted([f"{role}:{key}", f"{elsewhere}:{key}"])
+
+
+@pytest.mark.parametrize("target", [deposit(77).tx_hash, f"0x{deposit(77).tx_hash}"])
+def test_a_hash_that_nobody_saw_has_no_document_to_take_up(desk, written, target):
+    said = desk.act("retry", target, code=1)
+    assert "the own ledger knows no event" in said
+    assert (desk.retries(), written) == ([], [])
 
 
 def test_what_was_settled_is_open_again(desk):
@@ -95,7 +115,7 @@ def test_a_dry_retry_changes_nothing(desk, written):
     desk.dispute(f"mint:{key}")
     assert "dry run" in desk.do("retry", "disputed")
     said = json.loads(desk.do("retry", key, "--json"))
-    assert (said["applied"], said["evaluated"], said["matched"]) == (False, 2, 2)
+    assert (said["applied"], said["evaluated"], said["matched"]) == (False, 1, 1)
     assert desk.ledger(lambda ledger: ledger.repairs(f"mint:{key}")) == MOST_REPAIRS
     assert (desk.retries(), written) == ([], [])
 
@@ -109,7 +129,7 @@ def test_what_is_no_document_cannot_be_retried(desk, written, target):
 def test_retries_are_handed_out_once(desk):
     desk.act("retry", deposit(1).tx_hash)
     desk.act("retry", deposit(1).tx_hash)
-    assert len(desk.retries()) == 2
+    assert len(desk.retries()) == 1
     assert desk.retries() == []
 
 

@@ -61,6 +61,21 @@ def test_a_new_document_says_who_sent_what_to_whom():
     assert "5 POKT from cdcdcdcdcd… to 0xababababab…" in text
 
 
+def test_nothing_is_shortened_for_a_program():
+    for role, fields in (
+        (Collection.MINT, {}),
+        (Collection.MINTED, {"nonce": "7"}),
+        (Collection.HEARTBEAT, {"eth_address": ALICE}),
+    ):
+        (line,) = Changes(3, whole=True).seen(role, document(**fields), inserted=True, status_changed=False)
+        assert "…" not in line.text
+        assert (ALICE if role is Collection.HEARTBEAT else HASH) in line.text
+    log = Log(whole=True)
+    log.see(inserted=True)
+    ((_, text),) = log.see(status="confirmed", history=[entry("confirmed")])
+    assert f"by {ALICE}" in text
+
+
 def test_a_status_change_names_both_statuses_the_signatures_and_the_writer():
     log = Log()
     log.see(inserted=True)
