@@ -287,13 +287,15 @@ class ChainScanner:
 
     async def record(self, first: int, reading: Reading, final: int) -> None:
         """Bring the ledger to what a window shows, insert what is new and ring for it. What violates finality stops signing."""
+        results = []
+        # All kinds before anything is awaited: nothing may come between them that takes the chain anew.
         for kind in self._watched.kinds:
             events = reading.events[kind]
             try:
-                result = self._ledger.record_window(kind, first, reading.last, events, final, reading.rest)
+                results.append(self._ledger.record_window(kind, first, reading.last, events, final, reading.rest))
             except FinalityViolated as violated:
                 self._hold(violated.what)
-                continue
+        for result in results:
             await self._publish(result)
 
     async def _stands(self) -> bool:
