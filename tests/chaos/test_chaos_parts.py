@@ -9,14 +9,23 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from random import Random
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from infra.localnet.pocket.genesis import Genesis
+from infra.localnet.pocket.node import PocketNode
+from infra.localnet.pocket.wallet import Wallet
 from infra.localnet.ports import HOST, free_port
+from tests.chaos import kinds
 from tests.chaos.ethereum_node import BURN_TOPIC, DROPPED_BLOCKS, FORGED_TX, LAGGING_BLOCKS, EthereumNode
+from tests.chaos.faults import Storms
+from tests.chaos.manifest import Requests
+from tests.chaos.people import People
 from tests.chaos.wire import Wire
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(60)]
@@ -306,3 +315,46 @@ async def test_the_clock_of_a_process_jumps_and_its_monotonic_one_does_not(tmp_p
     assert abs(wall - shown) < BOUND
     assert abs((later - wall) - (monotonic_later - monotonic) + 86400) < BOUND
     assert abs((shown_later - shown) - (later - wall)) < BOUND
+
+
+async def test_a_restarted_pocket_node_loses_what_waits_and_refuses_until_its_first_block() -> None:
+    sender, other = Wallet.from_seed("sender"), Wallet.from_seed("other")
+    async with PocketNode(Genesis(balances={sender.address: 10**9})) as node:
+        world: Any = SimpleNamespace(net=SimpleNamespace(pocket=node))
+        node.submit(sender.send(other.address, 1))
+        fault = kinds.PocketRestart(kind="pocket_restart", at=0, seconds=0.05)
+        playing = asyncio.create_task(Storms(world, Random(1), lambda _: None).play([fault]))
+        async with asyncio.timeout(BOUND):
+            while not node.dump()["misbehaviours"] or node.running:  # noqa: ASYNC110 - until it is killed
+                await asyncio.sleep(0)
+            while not node.running:  # noqa: ASYNC110 - and is there again
+                await asyncio.sleep(0.01)
+        assert node.dump()["mempool"] == []
+        rejection = node.submit(sender.send(other.address, 2)).rejection
+        assert rejection is not None
+        assert rejection.code == 4
+        assert not playing.done(), "the fault lasts until its first new block"
+        node.step()
+        await playing
+        assert node.dump()["misbehaviours"] == []
+        assert node.submit(sender.send(other.address, 2)).rejection is None
+
+
+async def test_people_send_again_what_a_node_has_lost() -> None:
+    """Nothing that they count on is missing on the chain in the end, and nothing is there twice."""
+    sender = Wallet.from_seed("sender")
+    async with PocketNode(Genesis(balances={sender.address: 10**9})) as node:
+        vault = "aa" * 20
+        net: Any = SimpleNamespace(pocket=node, bridge=SimpleNamespace(vault=vault))
+        user: Any = SimpleNamespace(identity=SimpleNamespace(pocket=sender))
+        people = People(net, Random(1), Requests(deposits=1, bad_deposits=1, burns=0), lambda _: None)
+        sent = people._pay(user, 5, "memo")
+        assert people._send_again() == 1, "it waits, and is sent again without harm"
+        node.chain.mempool.clear()
+        node.step()
+        assert node.find(sent) is None
+        assert people._send_again() == 1
+        node.step()
+        assert people._send_again() == 0
+        assert len(node.dump()["mempool"]) == 0
+        assert node.balance(vault) == 5

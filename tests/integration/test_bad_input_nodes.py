@@ -82,11 +82,11 @@ async def the_others_go_on(lame: Lame, wrong: Callable[[], bool]) -> None:
 
 POCKET_FAULTS: dict[str, tuple[Misbehaviour, str]] = {
     "errors": (ServerError(), "503"),
-    "HTML": (HtmlPage(), "pocket"),
+    "HTML": (HtmlPage(), "not JSON"),
     "a gateway's error": (GatewayError(), "rate limit exceeded"),
-    "empty answers": (EmptyAnswer(), "pocket"),
-    "closed connections": (DropConnection(), "pocket"),
-    "no answer": (Hang(), "pocket"),
+    "empty answers": (EmptyAnswer(), "empty body"),
+    "closed connections": (DropConnection(), "no answer"),
+    "no answer": (Hang(), "no answer"),
     "the wrong chain": (WrongChainId(), "mainnet"),
 }
 

@@ -131,7 +131,8 @@ class Transport:
 def _failed(asked: Asked, failure: NoReply) -> PocketRpcError:
     if failure.failure in {Failure.UNREADABLE, Failure.TOO_LONG}:
         return asked.malformed("body", str(failure))
-    return RpcUnavailable(asked.endpoint, asked.call, f"no answer ({failure})")
+    text = str(failure) if failure.failure is Failure.LATE else f"no answer ({failure})"
+    return RpcUnavailable(asked.endpoint, asked.call, text)
 
 
 def _own_error(endpoint: Node, error: Exception) -> PocketRpcError:
