@@ -125,6 +125,7 @@ GATEWAYS_NO = {
     "message": b'{"message":"no Route matched with those values"}',
     "code": b'{"code":401,"message":"invalid API key"}',
     "more": b'{"code":400,"message":"bad request","request_id":"1"}',
+    "no words": b'{"code":400,"message":5}',
     "error": b'{"error":"not found"}',
     "errors": b'{"error":{"code":-32600,"message":"unauthorized"}}',
     "text": b'"not found"',
