@@ -46,7 +46,7 @@ async def _run(settings: Settings, *, observe: bool) -> None:
     results = await preflight(settings, observe=observe, deep=False)
     for result in results:
         if not result.ok:
-            log = logger.error if result.level == "error" else logger.warning
+            log = {"error": logger.error, "info": logger.info}.get(result.level, logger.warning)
             log("{}: {}. {}", result.name, result.detail, result.remedy)
     if failed := failures(results):
         names = ", ".join(dict.fromkeys(result.name for result in failed))

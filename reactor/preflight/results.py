@@ -9,6 +9,7 @@ from reactor.chains.errors import ChainError
 from reactor.chains.pocket.errors import PocketRpcError
 from reactor.foreign import redact
 from reactor.keys.problem import KeyProblem
+from reactor.sentences import sentence
 from reactor.state.problems import StateProblem
 from reactor.store.problem import StoreProblem
 
@@ -61,4 +62,4 @@ async def isolated(
     except (ChainError, PocketRpcError) as error:
         return [failed(name, str(error), remedy, level)]
     except Exception as error:  # noqa: BLE001 - one broken check must not hide what the others found
-        return [failed(name, f"{type(error).__name__}: {error}", remedy, level)]
+        return [failed(name, sentence(error), remedy, level)]
