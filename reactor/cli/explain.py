@@ -202,14 +202,15 @@ def _plain(one: Dossier) -> dict[str, Any]:
 
 
 def _row(name: str, text: str) -> None:
-    say(f"  {name:<11} {text}")
+    # SECURITY: whatever a row holds: keys and names are made of what strangers wrote, too.
+    say(f"  {name:<11} {clean(text)}")
 
 
 def _print(one: Dossier) -> None:
     from reactor.cli.changes import pokt
 
     document = one.document
-    say(f"{one.collection.value} {clean(document.transaction_hash) or '(no hash)'}, document {one.id}")
+    say(f"{one.collection.value} {clean(document.transaction_hash) or '(no hash)'}, document {clean(one.id, 200)}")
     recipient = clean(getattr(document, "recipient_address", "")) or f"{clean(document.sender_address)} (back)"
     _row("request", f"{pokt(document.amount)} POKT from {clean(document.sender_address) or '?'} to {recipient}")
     _row("event", one.key)
@@ -293,7 +294,8 @@ def _print_history(one: Dossier) -> None:
 
 
 def _print_event(role: Collection, raw: dict[str, Any]) -> None:
-    say(f"{role.value} {clean(raw.get('transaction_hash'))}, document {raw.get('_id')} (what a validator saw, for display)")
+    document = clean(raw.get("_id"), 200)
+    say(f"{role.value} {clean(raw.get('transaction_hash'))}, document {document} (what a validator saw, for display)")
     for name in ("recipient_address", "amount", "nonce", "memo", "code", "height", "block_number"):
         if name in raw:
             _row(name, clean(raw[name], 200))

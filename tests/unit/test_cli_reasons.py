@@ -10,6 +10,7 @@ from cli_unit_helpers import RECIPIENT, TOML, burn, deposit, make_journal, make_
 
 from reactor.chains.ethereum.types import ContractFacts, Domain, Head
 from reactor.cli.dossier import compile_dossier, compile_local
+from reactor.cli.explain import _print, _print_event
 from reactor.cli.local import read_ledger, requests_in
 from reactor.cli.main import main
 from reactor.documents.events import BlockRef, Minted, Returned
@@ -20,7 +21,7 @@ from reactor.parts import bridge_of
 from reactor.settings import Settings
 from reactor.state.ledger import Ledger
 from reactor.state.rows import EventKind
-from tests.unit.test_cli_dossier import ETHEREUM, NOW, known, mint, payout, signed_mint
+from tests.unit.test_cli_dossier import ETHEREUM, NOW, heartbeat, known, mint, payout, signed_mint
 from tests.unit.test_cli_dossier import settings as _settings
 
 pytestmark = pytest.mark.unit
@@ -212,3 +213,23 @@ def test_explain_says_that_nobody_could_be_asked(tmp_path, capsys):
     assert main(["explain", "9" * 64, "-c", str(tmp_path / "reactor.toml")]) == 1
     said = capsys.readouterr().err
     assert "there is no ledger on this machine, and the shared database could not be asked" in said
+
+
+HOSTILE = "\x1b[2J\x1b]0;x\x07\u202e\n"
+
+
+@pytest.mark.parametrize("role", [Collection.MINT, Collection.BURN])
+def test_nothing_in_a_document_or_a_heartbeat_steers_the_terminal(settings, role, capsys):
+    base = mint(settings) if role is Collection.MINT else payout(settings)
+    for name, value in {**base, "_id": "", "waiting": None, "mint_tx_hash": "", "return_tx_hash": ""}.items():
+        said: Any = HOSTILE if isinstance(value, str) else [HOSTILE] if isinstance(value, list) else value
+        if name == "waiting":
+            said = waits(HOSTILE, AFTER, by=HOSTILE, a=HOSTILE)
+        _print(compile_dossier(known(settings), role, {**base, name: said}))
+        _print_event(Collection.MINTED, {**base, name: said})
+    row = {"collection": "mint", "key": str(base["_id"]), "status": "", "reason": HOSTILE, "params": {}, "since": NOW}
+    beats = [heartbeat(0, validator_id=HOSTILE, open=[row], open_count=1)]
+    _print(compile_dossier(known(settings, heartbeats=beats), role, base))
+    shown = capsys.readouterr().out
+    assert "\N{REPLACEMENT CHARACTER}" in shown
+    assert all(one.isprintable() for one in shown.replace("\n", ""))
