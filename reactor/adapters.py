@@ -28,6 +28,7 @@ from reactor.handlers.claims import Remembered
 from reactor.handlers.sources import home_of
 from reactor.state.journal import Journal, JournalEntry
 from reactor.state.ledger import Ledger
+from reactor.state.problems import StateReplaced
 from reactor.state.verdicts import Refusal, Refused, Verdict
 from reactor.state.windows import WindowResult
 from reactor.store import reading
@@ -161,12 +162,21 @@ def _says(collection: Collection, raw: Mapping[str, Any]) -> Key | None:
 class BatchedJournal:
     """The journal's question, asked from one thread: one disk sync for all entries that are ready together.
 
-    `silenced` says why this process may sign nothing at all, or is empty.
+    `silenced` says why this process may sign nothing at all because of another one, or is empty; `state_replaced` the same
+    because a file of the own state is not the one that was opened.
     """
 
-    def __init__(self, journal: Journal, *, timeout: float, silenced: Callable[[], str] = lambda: "") -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        timeout: float,
+        silenced: Callable[[], str] = lambda: "",
+        state_replaced: Callable[[], str] = lambda: "",
+    ) -> None:
         self._journal = journal
         self._silenced = silenced
+        self._state_replaced = state_replaced
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._batcher: Batcher[JournalEntry, Verdict] = Batcher(
             self._admit_all, max_size=500, busy=BURST_SECONDS, timeout=timeout
@@ -176,7 +186,12 @@ class BatchedJournal:
         # SECURITY: the last gate before a signature, whatever was known when it was decided upon.
         if why := self._silenced():
             return [Refused(Refusal.OTHER_PROCESS, why)] * len(entries)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.sign_batch, entries)
+        if why := self._state_replaced():
+            return [Refused(Refusal.STATE_REPLACED, why)] * len(entries)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.sign_batch, entries)
+        except StateReplaced as error:
+            return [Refused(Refusal.STATE_REPLACED, error.what)] * len(entries)
 
     async def admit(self, entry: JournalEntry) -> Verdict:
         return await self._batcher.call(entry)

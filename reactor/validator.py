@@ -145,6 +145,8 @@ class Validator:
         self._instance_id = uuid.uuid4().hex
         self._started_at = datetime.now(UTC)
         self._dead: frozenset[str] = frozenset()
+        self._lock: ProcessLock | None = None
+        self._replaced = ""
         self._quorum: Quorum | None = None
         self.clock = SystemClock()
         self.outages = Outages(subject_of=subject_of)
@@ -210,6 +212,7 @@ class Validator:
             lock = ProcessLock(directory)
             lock.acquire()
             self._stack.callback(lock.release)
+            self._lock = lock
             self._dead = note_run(directory, self._instance_id)
         self.journal = Journal.open(directory, self.bridge)
         self._stack.callback(self.journal.close)
@@ -224,7 +227,7 @@ class Validator:
         finality = Finality.parse(self.settings.ethereum.finality, self.settings.ethereum.finality_floor)
         timeout = self.settings.mongo.timeout_ms / 1000 * 3
         self.requests = requests = BatchedRequests(store, self._ring, batch=engine.batch_size, timeout=timeout)
-        admissions = BatchedJournal(self.journal, timeout=timeout, silenced=self._silenced)
+        admissions = BatchedJournal(self.journal, timeout=timeout, silenced=self._silenced, state_replaced=self.state_replaced)
         self._stack.push_async_callback(requests.close)
         self._stack.push_async_callback(admissions.close)
         members = self.settings.ethereum.validator_addresses
@@ -244,6 +247,7 @@ class Validator:
             identity_clash=lambda: self.hearts.clash,
             look=self._look,
             silenced=self._silenced,
+            state_replaced=self.state_replaced,
         )
         self.endpoints = EndpointWatch(self.chains.ethereum, self.chains.pocket, self.settings, self.loops)
         self.books = Books(self.context, lambda chain: self.scanners[chain].scanned)
@@ -363,6 +367,7 @@ class Validator:
             self.scanners,
             polls,
             silent=lambda: self.oplog.silent,
+            replaced=self.state_replaced,
         )
 
     async def run(self) -> None:
@@ -472,6 +477,18 @@ class Validator:
             await wait_for_any(stop, seconds=every)
 
         await self.loops.repeat(stop, "trying disk and keys", self.vitals.probe, rest)
+
+    def state_replaced(self) -> str:
+        """What happened to a file of the state since it was opened, in a sentence; from then on always the same.
+
+        SECURITY: nothing is signed by a process whose journal would be lost with it, or beside which another can be made.
+        """
+        if not self._replaced:
+            lock = self._lock.replaced if self._lock is not None else ""
+            self._replaced = self.journal.replaced or self.ledger.replaced or lock
+            if self._replaced:
+                logger.error("nothing more is signed until this process was started again: {}", self._replaced)
+        return self._replaced
 
     def _silenced(self) -> str:
         return self.hearts.twins.silenced()

@@ -164,7 +164,7 @@ def open_documents(
 
 class Vitals:
     """Gathers the facts of one validator. `polls`: seconds between two looks at a chain's head; `silent`: whether the cluster
-    writes and nothing of it arrives on the stream.
+    writes and nothing of it arrives on the stream; `replaced`: what happened to a file of the state since it was opened.
     """
 
     def __init__(
@@ -178,6 +178,7 @@ class Vitals:
         polls: Mapping[str, float],
         *,
         silent: Callable[[], bool],
+        replaced: Callable[[], str] = lambda: "",
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._ledger = ledger
@@ -186,6 +187,7 @@ class Vitals:
         self._scanners = scanners
         self._polls = polls
         self._silent = silent
+        self._replaced = replaced
         self._clock = clock
         self._began = clock()
         self._moved: tuple[object, float] = None, clock()
@@ -219,9 +221,15 @@ class Vitals:
             running_for=self._clock() - self._began,
             chains=[self._chain(name, poll) for name, poll in self._polls.items()],
             stream=self._stream(),
-            unwritable=[trial.trouble for trial in self._disk if trial.trouble],
+            unwritable=self._unwritable(),
             signing=SigningFacts(keys=[(key.ability, key.trouble) for key in self._keys if key.trouble]),
         )
+
+    def _unwritable(self) -> list[str]:
+        # What was replaced fails in each try too, and is said once.
+        if why := self._replaced():
+            return [why]
+        return [trial.trouble for trial in self._disk if trial.trouble]
 
     def _chain(self, name: str, poll: float) -> ChainFacts:
         cursor = self._cursor(_KINDS[name])

@@ -49,7 +49,7 @@ OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="A new
 
 @app.command("new")
 def new(config: ConfigOption = None, allow_older: OlderOption = False, as_json: JsonOption = False) -> None:
-    """Create the signing journal, at the chains' present heights. Refuses if there is one."""
+    """Create the signing journal, at the chains' present heights. Refuses if there is one, and while the validator runs."""
     from reactor.state.journal_file import JOURNAL_FILE
 
     settings = read_settings(config)
@@ -63,14 +63,17 @@ def new(config: ConfigOption = None, allow_older: OlderOption = False, as_json: 
 async def _new(settings: Settings, path: Path, *, allow_older: bool, as_json: bool) -> None:
     from reactor.parts import bridge_of, ethereum_chain, pocket_chain
     from reactor.state.journal import Journal
+    from reactor.state.lock import ProcessLock
 
     # A group: where one chain fails, the question to the other is ended before the clients close.
     async with ethereum_chain(settings) as ethereum, pocket_chain(settings) as pocket, asyncio.TaskGroup() as group:
         blocks, heads = group.create_task(ethereum.head()), group.create_task(pocket.head())
     heights = {"pocket": heads.result().height, "ethereum": blocks.result().number}
-    journal = Journal.create(settings.state.directory, bridge_of(settings), heights, allow_older=allow_older)
-    instance = journal.instance
-    journal.close()
+    # SECURITY: beside a running validator a new journal would know nothing of what that one still signs.
+    with ProcessLock(settings.state.directory):
+        journal = Journal.create(settings.state.directory, bridge_of(settings), heights, allow_older=allow_older)
+        instance = journal.instance
+        journal.close()
     if as_json:
         print_json({"path": str(path), "instance": instance, "heights": heights, "allow_older": allow_older})
         return

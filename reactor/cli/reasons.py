@@ -32,6 +32,7 @@ ONE_VALIDATORS: Final = frozenset(
         WaitReason.OVER_WINDOW,
         WaitReason.IDENTITY,
         WaitReason.OTHER_PROCESS,
+        WaitReason.STATE_REPLACED,
         WaitReason.OLDER_THAN_JOURNAL,
         WaitReason.JOURNAL_CONFLICT,
         WaitReason.NOT_A_MEMBER,

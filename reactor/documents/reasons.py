@@ -32,6 +32,7 @@ class WaitReason(StrEnum):
     DISPUTED = "disputed"
     IDENTITY = "identity"
     OTHER_PROCESS = "other_process"
+    STATE_REPLACED = "state_replaced"
     OLDER_THAN_JOURNAL = "older_than_journal"
     JOURNAL_CONFLICT = "journal_conflict"
     OBSERVING = "observing"
@@ -67,6 +68,7 @@ WAIT_SENTENCES: dict[WaitReason, str] = {
     WaitReason.DISPUTED: "it was repaired three times and changed again each time",
     WaitReason.IDENTITY: "this validator's bridge identity differs from that of the others",
     WaitReason.OTHER_PROCESS: "another process may be running with this validator's key",
+    WaitReason.STATE_REPLACED: "a file of this validator's state was removed or replaced while it ran: it must be started again",
     WaitReason.OLDER_THAN_JOURNAL: "its source event is older than this validator's signing journal",
     WaitReason.JOURNAL_CONFLICT: "the signing journal binds the event to something else",
     WaitReason.OBSERVING: "this process observes and signs nothing",

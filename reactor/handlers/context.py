@@ -39,7 +39,8 @@ class Context:
 
     `members` are the configured validators' Ethereum addresses: they only order turns; who counts is the contract's word.
     `identity_clash` says why the others' heartbeats forbid signing, or is empty;
-    `silenced` the same because of another process with this key. `claims`: since when (seconds since the epoch) a document has
+    `silenced` the same because of another process with this key; `state_replaced` because a file of the own state is not the one
+    that this process opened, looked at whenever it is asked. `claims`: since when (seconds since the epoch) a document has
     claimed its status, as seen by this process. `lookups` bounds what is asked for documents of unknown events; `look` has a
     block read again in which the own node shows such a transaction (kind of event, hash, height).
     """
@@ -57,6 +58,7 @@ class Context:
     now: Callable[[], datetime]
     identity_clash: Callable[[], str] = lambda: ""
     silenced: Callable[[], str] = lambda: ""
+    state_replaced: Callable[[], str] = lambda: ""
     claims: Remembered[object, tuple[str, float]] = field(default_factory=Remembered)
     lookups: LookUps = field(default_factory=LookUps)
     look: Callable[[EventKind, str, int], None] = lambda _kind, _tx, _height: None
@@ -82,6 +84,8 @@ class Context:
             return Blocked(WaitReason.OBSERVING)
         if not member:
             return Blocked(WaitReason.NOT_A_MEMBER, {"address": self.me.address})
+        if why := self.state_replaced():
+            return Blocked(WaitReason.STATE_REPLACED, {"detail": why})
         if other := self.silenced():
             return Blocked(WaitReason.OTHER_PROCESS, {"detail": other})
         # SECURITY: trust rule 8. Signatures over another identity's bytes could justify what this bridge does not.

@@ -93,6 +93,9 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
         if isinstance(await self.context.admissions.admit(made.entry), Refused):
             return None
         signature = "0x" + (await self.signer.sign(made.entry.digest, "request")).hex()
+        # SECURITY: as in `RequestHandler._sign`; the document is then read, and says why it waits.
+        if self.context.state_replaced():
+            return None
         if not await self.context.requests.write(self._append_ahead(document_id, made, quorum, signature)):
             return None
         self._own.set(document_id, (seen.key, signature))

@@ -342,6 +342,9 @@ class RequestHandler(ABC, Generic[D, F]):
         if isinstance(verdict, Refused):
             return Wait(verdict.reason.wait, {"detail": verdict.detail}, Wake(after=5.0))
         signature = plan.signature_text(await self.signer.sign(plan.message, "request"))
+        # SECURITY: a key service may take its time, and a file that went meanwhile takes what was noted with it.
+        if why := self.context.state_replaced():
+            return Wait(WaitReason.STATE_REPLACED, {"detail": why})
         if not await self.context.requests.write(self._append(handling, signature)):
             return None
         have = len(plan.facts.signatures.valid)
@@ -383,6 +386,9 @@ class RequestHandler(ABC, Generic[D, F]):
             "reason": OBJECTION_SENTENCES[decision.code],
             "signature": "0x" + (await key.sign(digest, "objection")).hex(),
         }
+        # SECURITY: as for a signature.
+        if why := self.context.state_replaced():
+            return Wait(WaitReason.STATE_REPLACED, {"detail": why})
         update = updates.add_objection(self.collection, handling.id, frm=handling.status, objection=said, now=self.context.now())
         return await self._write(update, plan, decision)
 

@@ -3,11 +3,14 @@
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from reactor.state.problems import StateProblem
+from reactor.state.locks import holders_of
+from reactor.state.private import make_files_private
+from reactor.state.problems import StateBusy, StateProblem, StateReplaced
+from reactor.state.sameness import SameFile
 
 # The operator's verbs write one row; a batch of signatures takes one disk sync. Ten seconds is a disk in trouble.
 _BUSY_SECONDS = 10.0
@@ -18,10 +21,10 @@ _REMEDIES = {
     sqlite3.SQLITE_FULL: "free some space on its disk; nothing was half-written",
     sqlite3.SQLITE_READONLY: "make the file and its directory writable for this user",
     sqlite3.SQLITE_CANTOPEN: "check that the directory exists and that this user may write to it",
-    sqlite3.SQLITE_BUSY: "another process holds the file for too long: find out which, and stop it",
-    sqlite3.SQLITE_LOCKED: "another process holds the file for too long: find out which, and stop it",
     sqlite3.SQLITE_IOERR: "check the disk: the operating system reports an input/output error",
 }
+
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 Synchronous = Literal["FULL", "NORMAL"]
 Row = tuple[Any, ...]
@@ -42,6 +45,18 @@ class Database:
         self._guard = threading.Lock()
         self._connections: list[sqlite3.Connection] = []
         self._closed = False
+        self._same = SameFile(path, ("-wal", "-shm"))
+
+    @property
+    def replaced(self) -> str:
+        """What happened to the file since it was opened, if it is not the same any more: then nothing is committed to it."""
+        with suppress(StateReplaced, OSError):
+            self._same.require()
+        return self._same.changed
+
+    def forsake(self, what: str) -> None:
+        """Commit nothing more, for good: `what` shows that the file's content is not what this process wrote."""
+        self._same.forsake(what)
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """All rows of one query."""
@@ -62,20 +77,32 @@ class Database:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """One write transaction: everything or nothing. It takes the write lock first, so what it reads cannot change under it.
 
-        On return the transaction is committed (with synchronous=FULL: on disk).
+        On return the transaction is committed (with synchronous=FULL: on disk), to the file that lies at its path. Raises
+        StateReplaced where it does not lie there any more.
         """
         connection = self._connection()
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
+                self._require_same()
                 yield connection
+                # SECURITY: before the commit and after it: what was noted counts only in a file that will be found again.
+                self._require_same()
                 connection.execute("COMMIT")
+                self._require_same()
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
             raise self.problem(error) from error
+
+    def _require_same(self) -> None:
+        try:
+            self._same.require()
+        except OSError as error:
+            remedy = "check its disk and directory: without seeing the file nothing is committed to it"
+            raise StateProblem(f"{self.path}: {error.strerror}", remedy) from error
 
     def probe(self) -> None:
         """Write some pages and commit them: whether the file takes new entries now, down to the disk.
@@ -111,6 +138,9 @@ class Database:
     def problem(self, error: sqlite3.Error) -> StateProblem:
         """The error in the words of a person who has to mend it."""
         code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+        if code in _BUSY:
+            remedy = f"another process holds the file for too long{_named(holders_of(self.path))}: find out which, and stop it"
+            return StateBusy(f"{self.path}: {error}", remedy)
         return StateProblem(f"{self.path}: {error}", _REMEDIES.get(code, self._corrupt_remedy))
 
     def _connection(self) -> sqlite3.Connection:
@@ -123,6 +153,7 @@ class Database:
         with self._guard:
             if self._closed:
                 raise StateProblem(f"{self.path} is closed", "open the state again")
+            self._note_file(missing_ok=True)
             try:
                 # `check_same_thread` is off for `close` alone: no connection is used by two threads.
                 connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -138,8 +169,27 @@ class Database:
             except sqlite3.Error as error:
                 connection.close()
                 raise self.problem(error) from error
+            try:
+                self._note_file(missing_ok=False)
+            except BaseException:
+                connection.close()
+                raise
+            make_files_private(self.path)
             self._connections.append(connection)
             return connection
+
+    def _note_file(self, *, missing_ok: bool) -> None:
+        try:
+            self._same.note()
+        except FileNotFoundError as error:
+            if not missing_ok:  # SQLite makes a ledger that is not there yet
+                raise StateReplaced(f"{self.path} was removed while it was opened") from error
+        except OSError as error:
+            raise StateProblem(f"{self.path}: {error.strerror}", "check its disk and directory") from error
+
+
+def _named(holders: Sequence[int]) -> str:
+    return f" (process {', '.join(str(one) for one in holders)})" if holders else ""
 
 
 def meta_of(database: Database) -> dict[str, str]:

@@ -18,7 +18,7 @@ from reactor.state.database import Database, meta_of, require_schema
 from reactor.state.holds import PAUSED, Clock, Direction, active_hold, event_scope
 from reactor.state.journal_file import CORRUPT_REMEDY, JOURNAL_FILE, JOURNAL_SCHEMA, create_journal
 from reactor.state.limits import Tally
-from reactor.state.problems import JournalMissing, StateProblem
+from reactor.state.problems import JournalMissing, StateProblem, StateReplaced
 from reactor.state.unsent import UnsentAudits
 from reactor.state.verdicts import Allowed, Refusal, Refused, Verdict
 
@@ -91,6 +91,7 @@ class Journal(UnsentAudits, CompleteSets):
                     f"{database.path} belongs to {meta.get(field)}, not to {own}",
                     "point the state directory to this bridge's journal",
                 )
+        self._newest: tuple[int, bytes] | None = None
         self.instance: str = meta["instance"]
         """Random name of this journal, made with it."""
         self.created_at = int(meta["created_at"])
@@ -133,10 +134,35 @@ class Journal(UnsentAudits, CompleteSets):
         if not entries:
             return []
         with self._db.transaction() as connection:
+            self._require_going_on(connection)
             allow_older = self._allows_older(connection)
             tally: Tally = {}
             self._shown = (0, {})
-            return [self._judge(connection, entry, tally, allow_older=allow_older) for entry in entries]
+            verdicts = [self._judge(connection, entry, tally, allow_older=allow_older) for entry in entries]
+            newest = connection.execute("SELECT id, digest FROM signatures ORDER BY id DESC LIMIT 1").fetchone()
+        self._newest = (int(newest[0]), bytes(newest[1])) if newest else self._newest
+        return verdicts
+
+    def _require_going_on(self, connection: Connection) -> None:
+        """SECURITY: the file may be the same and its content another's: an older copy written into it knows less than was signed.
+
+        Raises StateReplaced, from then on always.
+        """
+        row = connection.execute("SELECT value FROM meta WHERE name = 'instance'").fetchone()
+        if row is None or row[0] != self.instance:
+            self._db.forsake("holds another journal than the one that this process opened")
+        elif self._newest is not None:
+            number, digest = self._newest
+            known = connection.execute("SELECT digest FROM signatures WHERE id = ?", (number,)).fetchone()
+            if known is None or bytes(known[0]) != digest:
+                self._db.forsake("no longer holds the last signature that this process noted: an older copy was written into it")
+        if why := self._db.replaced:
+            raise StateReplaced(why)
+
+    @property
+    def replaced(self) -> str:
+        """What happened to the file since it was opened, if it is not the same any more: then this process signs nothing."""
+        return self._db.replaced
 
     def _judge(self, connection: Connection, entry: JournalEntry, tally: Tally, *, allow_older: bool) -> Verdict:
         refused = self._stopped(connection, entry, allow_older=allow_older)

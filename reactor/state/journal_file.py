@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from reactor.documents.bridge import Bridge
+from reactor.state.private import make_private
 from reactor.state.problems import StateProblem
 
 JOURNAL_FILE = "journal.sqlite"
@@ -61,7 +62,7 @@ def create_journal(path: Path, bridge: Bridge, heights: Mapping[str, int], *, al
     }
     draft = path.with_name(f".{path.name}.{meta['instance']}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         try:
             _write(draft, meta)
             # A hard link fails where a journal exists: two commands at once cannot replace each other's.

@@ -74,6 +74,11 @@ class Ledger(Wishes, SecondReadings):
         """Whether events could be noted now: writes to the file as a window does. Raises StateProblem if not."""
         self._db.probe()
 
+    @property
+    def replaced(self) -> str:
+        """What happened to the file since it was opened, if it is not the same any more: then nothing rests on it."""
+        return self._db.replaced
+
     def close(self) -> None:
         """Close the connections of all threads; call when none is using the ledger any more."""
         try:

@@ -10,6 +10,7 @@ from reactor.documents.bridge import Bridge
 from reactor.documents.events import Deposit
 from reactor.state.created import renumber
 from reactor.state.database import Database, meta_of, require_schema
+from reactor.state.private import make_private
 from reactor.state.problems import StateProblem
 from reactor.state.rows import EventKind, decode, mint_recipient, request_id
 from reactor.state.second import SECOND_TABLES
@@ -53,10 +54,7 @@ _READ_FROM_CHAINS = ("events", "cursors", "base_nonces", "repairs", "stream", "r
 
 def open_ledger_file(directory: Path, bridge: Bridge) -> Database:
     """Open the file, made if it is missing. Raises StateProblem (damaged, unwritable, of another bridge)."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StateProblem(f"cannot make {directory}: {error.strerror}", "make its parent writable for this user") from error
+    make_private(directory)
     database = Database(directory / LEDGER_FILE, "NORMAL", CORRUPT_REMEDY)
     try:
         _prepare(database, bridge)

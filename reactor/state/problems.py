@@ -24,6 +24,21 @@ class JournalMissing(StateProblem):
         )
 
 
+class StateReplaced(StateProblem):
+    """A file of the state is not the one that this process opened. Nothing that is noted in it now would outlive the process."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            what,
+            "this process signs nothing more: stop it, put the very file back in its place (never an older copy of the journal),"
+            " and start it again",
+        )
+
+
+class StateBusy(StateProblem):
+    """Another process holds a file of the state for longer than is waited for."""
+
+
 class StateLocked(StateProblem):
     """Another process runs on this state directory."""
 

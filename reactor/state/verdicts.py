@@ -19,6 +19,7 @@ class Refusal(StrEnum):
     OVER_WINDOW = "over_window"
     AMOUNT_UNKNOWN = "amount_unknown"
     OTHER_PROCESS = "other_process"
+    STATE_REPLACED = "state_replaced"
 
     @property
     def wait(self) -> WaitReason:
@@ -37,6 +38,7 @@ _WAITS = {
     Refusal.OVER_WINDOW: WaitReason.OVER_WINDOW,
     Refusal.AMOUNT_UNKNOWN: WaitReason.LEDGER_BEHIND,
     Refusal.OTHER_PROCESS: WaitReason.OTHER_PROCESS,
+    Refusal.STATE_REPLACED: WaitReason.STATE_REPLACED,
 }
 
 

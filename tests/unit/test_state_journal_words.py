@@ -94,6 +94,7 @@ def test_a_refused_entry_binds_nothing_and_stops_nothing_behind_it(journal: Jour
         (Refusal.OVER_WINDOW, WaitReason.OVER_WINDOW),
         (Refusal.AMOUNT_UNKNOWN, WaitReason.LEDGER_BEHIND),
         (Refusal.OTHER_PROCESS, WaitReason.OTHER_PROCESS),
+        (Refusal.STATE_REPLACED, WaitReason.STATE_REPLACED),
     ],
 )
 def test_each_refusal_shows_one_reason_in_the_document(refusal: Refusal, wait: WaitReason) -> None:
