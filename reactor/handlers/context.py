@@ -79,15 +79,13 @@ class Context:
         return final_time is not None and final_time > claimed[1]
 
     def blocked(self, event: str, direction: str, recipient: str, *, member: bool) -> Blocked | None:
-        """Why this validator signs nothing of this event now. The journal asks again, in its own transaction."""
-        if self.me.observes:
-            return Blocked(WaitReason.OBSERVING)
-        if not member:
-            return Blocked(WaitReason.NOT_A_MEMBER, {"address": self.me.address})
-        if why := self.state_replaced():
-            return Blocked(WaitReason.STATE_REPLACED, {"detail": why})
-        if other := self.silenced():
-            return Blocked(WaitReason.OTHER_PROCESS, {"detail": other})
+        """Why this validator signs nothing of this event now. The journal asks again, in its own transaction.
+
+        Who only observes has no key that could be a member's or another process's: for it the question is what a validator on
+        this state and these nodes would do.
+        """
+        if not self.me.observes and (barred := self._barred(member=member)) is not None:
+            return barred
         # SECURITY: trust rule 8. Signatures over another identity's bytes could justify what this bridge does not.
         if clash := self.identity_clash():
             return Blocked(WaitReason.IDENTITY, {"detail": clash})
@@ -99,6 +97,16 @@ class Context:
             return None if over is None else Blocked(over.wait, over.params)
         reason = WaitReason.PAUSED if hold.reason == "paused" else WaitReason.HELD
         return Blocked(reason, {"scope": hold.scope, "reason": hold.reason, "by": hold.by, "detail": hold.detail})
+
+    def _barred(self, *, member: bool) -> Blocked | None:
+        """Why this very process signs nothing at all."""
+        if not member:
+            return Blocked(WaitReason.NOT_A_MEMBER, {"address": self.me.address})
+        if why := self.state_replaced():
+            return Blocked(WaitReason.STATE_REPLACED, {"detail": why})
+        if other := self.silenced():
+            return Blocked(WaitReason.OTHER_PROCESS, {"detail": other})
+        return None
 
     async def still_there(self, chain: str, block: BlockRef) -> bool:
         """SECURITY: the source's block, by hash, on the own node, right before a signature."""

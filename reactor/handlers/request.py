@@ -77,6 +77,7 @@ class RequestHandler(ABC, Generic[D, F]):
         self.collection = collection
         self.context = context
         self.labels: Remembered[ObjectId, Label] = Remembered()
+        self._would_do: Remembered[tuple[str, str], object] = Remembered()
 
     @abstractmethod
     async def plan(self, document: D, origin: Origin, *, oversized: bool) -> Plan[F]:
@@ -189,15 +190,32 @@ class RequestHandler(ABC, Generic[D, F]):
             case Hold():
                 return self._hold(handling.plan, decision)
         if self.context.me.observes:
-            kind = type(decision).__name__.lower()
-            logger.info("would {} {} {}: {}", kind, self.collection.value, handling.plan.key, decision)
-            return Wait(WaitReason.OBSERVING, {"would": kind})
+            return await self._would(handling, decision)
         match decision:
             case Sign():
                 return await self._sign(handling, decision)
             case Object():
                 return await self._object(handling, decision)
         return await self._in_turn(handling, decision)
+
+    async def _would(self, handling: Handling[D, F], decision: Decision) -> Wait:
+        """Tell, once, what a validator with keys would do now: of a signature the digest, to be compared with those of others."""
+        kind, plan = type(decision).__name__.lower(), handling.plan
+        what: object = f"status {handling.status}"
+        if isinstance(decision, Sign):
+            event = plan.origin.event
+            if plan.message is None or event is None or not await self.context.still_there(plan.origin.chain, event.block):
+                return Wait(WaitReason.OBSERVING, wake=Wake(after=2.0))
+            entry = plan.entry(decision)
+            journal = self.context.journal
+            # SECURITY: who signs asks the journal, which notes it; here it is only asked what it would say to an old event.
+            if not journal.covers(entry.chain, entry.height) and not journal.allows_older:
+                return Wait(WaitReason.OLDER_THAN_JOURNAL)
+            what = f"{entry.outcome}, attempt {entry.attempt}, digest {entry.digest.hex()}"
+        if self._would_do.get((plan.key, kind)) != what:
+            self._would_do.set((plan.key, kind), what)
+            logger.info("would {} {} {}: {}", kind, self.collection.value, plan.key, what)
+        return Wait(WaitReason.OBSERVING, {"would": kind})
 
     def _wait(self, plan: Plan[F], wait: Wait) -> Wait:
         """The flow's wait, with this validator's turns in it, so that N validators together read about as often as one."""

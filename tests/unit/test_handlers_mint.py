@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from reactor.chains.ethereum.eip712 import mint_digest
 from reactor.documents.build import deposit_document
@@ -240,6 +241,54 @@ async def test_an_observer_decides_and_writes_nothing(tmp_path: Path) -> None:
         assert world.journal.export()["signatures"] == []
     finally:
         world.close()
+
+
+def observing(world: World) -> Any:
+    """The same world, looked at by a process without keys."""
+    return replace(world.context, me=type(world.context.me)("", ""))
+
+
+@pytest.fixture
+def told():
+    lines: list[str] = []
+    number = logger.add(lambda line: lines.append(str(line).strip()), level="INFO", format="{message}")
+    yield lines
+    logger.remove(number)
+
+
+async def test_an_observer_tells_once_which_mint_it_would_sign_and_the_digest(world: World, told: list[str]) -> None:
+    event = deposit(5)
+    ready(world, event)
+    handler = MintHandler(observing(world))
+    for _ in range(3):
+        result = await handler.handle(put(world, event, status="confirmed"))
+        assert isinstance(result, Wait)
+        assert (result.reason, result.params) == (WaitReason.OBSERVING, {"would": "sign"})
+    digest = mint_digest(world.ethereum.facts.domain, USER, 1_000_000, 1)
+    key = deposit_key(world.bridge, event.tx_hash)
+    assert told == [f"would sign mint {key}: mint, attempt 0, digest {digest.hex()}"]
+    # As a validator with keys does: the twin.
+    await MintHandler(world.context).handle(put(world, event, status="confirmed"))
+    assert world.journal.knows(key, "mint", 0) == digest
+
+
+@pytest.mark.parametrize("why", ["held", "block gone", "not final", "older"])
+async def test_an_observer_would_not_sign_what_a_validator_would_not(world: World, told: list[str], why: str) -> None:
+    event = deposit(5)
+    context = observing(world)
+    if why == "not final":
+        world.record(EventKind.DEPOSIT, event, final=4)
+    else:
+        ready(world, event)
+    if why == "held":
+        world.journal.hold("signing", "operator", "", "alice")
+    if why == "block gone":
+        world.pocket.gone.add(event.block.hash)
+    if why == "older":
+        world.journal.heights["pocket"] = 5
+    await MintHandler(context).handle(put(world, event, status="confirmed"))
+    assert not [line for line in told if line.startswith("would sign")]
+    assert world.requests.updates == []
 
 
 async def rung(world: World, event: Any, **changes: Any) -> Any:

@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from reactor.adapters import PocketNode
 from reactor.chains.pocket import ReturnTx, RpcRefused, SubmitOutcome, SubmitResult, assemble, return_entropy, tx_hash
@@ -416,3 +417,22 @@ async def test_the_block_decides_whatever_was_said_before(world: World, code: in
     else:
         assert isinstance(result, Wait)
         assert result.reason is WaitReason.HELD
+
+
+async def test_an_observer_tells_which_return_it_would_sign_and_the_digest(world: World) -> None:
+    event = burn(5)
+    ready(world, event)
+    observing = replace(world.context, me=type(world.context.me)("", ""))
+    lines: list[str] = []
+    number = logger.add(lambda line: lines.append(str(line).strip()), level="INFO", format="{message}")
+    try:
+        result = await PayoutHandler(Collection.BURN, observing).handle(put(world, event, status="confirmed"))
+    finally:
+        logger.remove(number)
+    assert isinstance(result, Wait)
+    assert result.reason is WaitReason.OBSERVING
+    await handled(world, event, status="confirmed")
+    key = burn_key(world.bridge, event.tx_hash, 0)
+    digest = world.journal.knows(key, "payout", 0)
+    assert digest is not None
+    assert lines == [f"would sign burn {key}: payout, attempt 0, digest {digest.hex()}"]
