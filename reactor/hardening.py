@@ -1,4 +1,4 @@
-"""What the process gives up at its start, so that the keys in its memory stay there.
+"""What the process gives up at its start, so that the keys in its memory stay there, and its files with their owner.
 
 SECURITY: a signer's key lies in memory while the process runs. A core dump would write that memory to a disk, or hand it to
 whatever `kernel.core_pattern` names; so dumps are switched off in both ways that the kernel knows. There is no setting for it:
@@ -30,3 +30,11 @@ def forbid_core_dumps() -> None:
         if libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
             number = ctypes.get_errno()
             raise OSError(number, f"core dumps could not be switched off: {os.strerror(number)}")
+
+
+def keep_files_private() -> None:
+    """Give group and others no right to anything that this process makes: state, journals' exports, keys.
+
+    SQLite makes files of its own beside the state's, with the rights of the file that they belong to.
+    """
+    os.umask(0o077)

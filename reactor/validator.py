@@ -45,8 +45,8 @@ from reactor.engine.keys import Wake as EngineWake
 from reactor.engine.loops import Loops
 from reactor.engine.position import Token, token_seconds
 from reactor.engine.reactor import Reactor, SweepOptions
-from reactor.engine.supervisor import Supervisor
-from reactor.engine.tasks import wait_for_any
+from reactor.engine.supervisor import Stop, Supervisor
+from reactor.engine.tasks import run_until, wait_for_any
 from reactor.exchange import HEARTBEAT, HeartbeatExchange
 from reactor.flows.decisions import Wait
 from reactor.flows.facts import Quorum
@@ -75,6 +75,7 @@ from reactor.parts import (
     software_version,
 )
 from reactor.settings import Settings
+from reactor.state.free import BUSY_SECONDS, when_free
 from reactor.state.journal import Journal
 from reactor.state.ledger import Ledger
 from reactor.state.lock import ProcessLock
@@ -214,13 +215,20 @@ class Validator:
             self._stack.callback(lock.release)
             self._lock = lock
             self._dead = note_run(directory, self._instance_id)
-        self.journal = Journal.open(directory, self.bridge)
+        self.journal = await when_free(lambda: Journal.open(directory, self.bridge, busy=BUSY_SECONDS))
         self._stack.callback(self.journal.close)
-        self.ledger = Ledger.open(directory, self.bridge)
-        self._stack.callback(self.ledger.close)
+        self.ledger = await when_free(lambda: Ledger.open(directory, self.bridge, busy=BUSY_SECONDS))
+        self._stack.callback(self._close_ledger)
         limits = limits_of(self.settings, self.ledger.amount)
         if limits is not None and not self.observe:
             self.journal.limit(limits)
+
+    def _close_ledger(self) -> None:
+        try:
+            self.ledger.close()
+        except StateProblem as problem:
+            # What was not noted is looked at once more after the next start.
+            logger.warning("the ledger was closed without its last notes: {}", problem.what)
 
     def _wire(self, pocket_address: str) -> None:
         engine, store = self.settings.engine, self.store
@@ -370,15 +378,15 @@ class Validator:
             replaced=self.state_replaced,
         )
 
-    async def run(self) -> None:
-        """Run until SIGTERM or SIGINT.
+    async def run(self, stop: Stop | None = None) -> None:
+        """Run until `stop` is asked for; without one, until SIGTERM or SIGINT.
 
         Raises LoopError when one of the engine's own loops breaks, or when an older process turns out to run with the same key.
         """
         # What was imported lives as long as the process: the collector would walk through it again and again.
         gc.collect()
         gc.freeze()
-        supervisor = Supervisor(grace=self.settings.engine.stop_timeout_s + 3.0)
+        supervisor = Supervisor(grace=self.settings.engine.stop_timeout_s + 3.0, stop=stop)
         supervisor.add("reactor", self.reactor.run)
         supervisor.add("books", self._keep_books)
         supervisor.add("endpoints", self.endpoints.run)
@@ -386,8 +394,7 @@ class Validator:
             supervisor.add(f"second readings of {name}", partial(self._read_twice, name, reader))
         if not self.observe:
             # Before anything is looked at: where nobody else runs with this key, nothing has to wait to be signed.
-            await self.vitals.probe()
-            await self.exchange_heartbeats()
+            await run_until(supervisor.stop, self._first_heartbeat())
             supervisor.add("heartbeat", self.exchange.run)
             supervisor.add("audit", AuditSender(self.store, self.journal, self.loops).run)
             supervisor.add("health", self.exchange.watch)
@@ -454,6 +461,10 @@ class Validator:
         async for page in open_ids(self.store, Collection.MINT, [Status.SIGNED], self.bridge, where=where):
             for document_id in page:
                 await self.dispatcher.submit(WakeUp(Key(name, document_id), Cause.SWEEP))
+
+    async def _first_heartbeat(self) -> None:
+        await self.vitals.probe()
+        await self.exchange_heartbeats()
 
     async def exchange_heartbeats(self) -> None:
         """Hear the others, and write the own heartbeat. Raises SecondProcess where an older one runs with the same key."""

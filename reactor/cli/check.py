@@ -42,11 +42,14 @@ def register(app: typer.Typer) -> None:
 
 
 def check(config: ConfigOption = None, observe: ObserveOption = False, as_json: JsonOption = False) -> None:
-    """Check every dependency, with a remedy for each failure. Exit code 1 if something forbids a start; warnings do not."""
+    """Check every dependency, with a remedy for each failure. Exit code 1 if something forbids a start; warnings do not.
+
+    `run` asks the same before it starts, and starts only where nothing fails.
+    """
     from reactor.preflight import failures, preflight
 
     settings = read_settings(config)
-    results = asyncio.run(preflight(settings, observe=observe, deep=True))
+    results = asyncio.run(preflight(settings, observe=observe, starting=False))
     failed = failures(results)
     if as_json:
         print_json({"ok": not failed, "results": [asdict(result) for result in results]})

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 EXIT_PROBLEM: Final = 1
 EXIT_USAGE: Final = 2
+EXIT_REFUSED: Final = 3
+EXIT_DUPLICATE: Final = 4
 _TABLE_WIDTH: Final = 1000
 """Of tables that go to a file or a pipe, where no terminal says how wide it is: nothing of ours is cut or broken."""
 _LONGEST: Final = 2000

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import typer
 
-from reactor.cli.common import EXIT_PROBLEM, EXIT_USAGE, Problem, colours
+from reactor.cli.common import EXIT_DUPLICATE, EXIT_PROBLEM, EXIT_USAGE, Problem, colours
 from reactor.foreign import redact
 
 Told = tuple[str, str, int]
@@ -17,6 +17,8 @@ _NODE: Final = "check the endpoints of this chain in the configuration; `reactor
 _EXPECTED: Final[dict[str, Callable[[Any], Told]]] = {
     "reactor.cli.common.Problem": lambda e: (e.message, e.remedy, e.code),
     "reactor.settings.faults.SettingsError": lambda e: (str(e), "correct it and run `reactor config check`", EXIT_USAGE),
+    "reactor.state.problems.StateLocked": lambda e: (e.what, e.remedy, EXIT_DUPLICATE),
+    "reactor.state.problems.SecondProcess": lambda e: (e.what, e.remedy, EXIT_DUPLICATE),
     "reactor.state.problems.StateProblem": lambda e: (e.what, e.remedy, EXIT_PROBLEM),
     "reactor.store.problem.StoreProblem": lambda e: (f"{e.field}: {e.problem}", e.remedy, EXIT_PROBLEM),
     "reactor.keys.problem.KeyProblem": lambda e: (f"key {e.source}: {e.problem}", e.remedy, EXIT_PROBLEM),

@@ -11,7 +11,8 @@ import typer
 from reactor.cli import again, check, config, explain, health, journal, keys, run, status, stops, supply, tail
 from reactor.cli.common import JsonOption, colours, print_json, say
 from reactor.cli.faults import report
-from reactor.hardening import forbid_core_dumps
+from reactor.hardening import forbid_core_dumps, keep_files_private
+from reactor.signals import hear_sigterm
 
 app = typer.Typer(
     name="reactor",
@@ -28,24 +29,39 @@ app.add_typer(config.app, name="config")
 app.add_typer(keys.app, name="keys")
 
 
+VersionOption = Annotated[bool, typer.Option("--version", help="Show version and commit, and do nothing else.", is_eager=True)]
+
+
+@app.callback(invoke_without_command=True)
+def options(show_version: VersionOption = False) -> None:
+    """What stands before the command."""
+    if show_version:
+        version()
+        raise typer.Exit
+
+
 @app.command()
 def version(as_json: JsonOption = False) -> None:
-    """Show the version of this software."""
-    from reactor.parts import software_version
+    """Show the version of this software, and the commit where it is known."""
+    from reactor.parts import software_commit, software_version
 
-    number = software_version()
+    number, commit = software_version(), software_commit()
     if as_json:
-        print_json({"name": "bridge-reactor", "version": number, "python": sys.version.split()[0]})
+        print_json({"name": "bridge-reactor", "version": number, "commit": commit, "python": sys.version.split()[0]})
     else:
-        say(f"bridge-reactor {number}")
+        say(f"bridge-reactor {number}" + (f" ({commit})" if commit else ""))
 
 
 def main(arguments: Annotated[Sequence[str] | None, "for tests; else the process's own"] = None) -> int:
-    """Run one command; the exit code: 0 well, 1 a problem with its remedy, 2 wrong usage or configuration."""
+    """Run one command; the exit code: 0 well, 1 a problem with its remedy, 2 wrong usage or configuration, 3 not started,
+    4 another process runs; 130 and 143 where Ctrl-C and SIGTERM ended it.
+    """
     try:
         if arguments is None:
+            hear_sigterm()
             # Before any key is read, in every command: `keys new` and `check` hold keys too.
             forbid_core_dumps()
+            keep_files_private()
         app(args=None if arguments is None else list(arguments), prog_name="reactor", color=colours())
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)

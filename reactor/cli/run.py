@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reactor.cli.common import ConfigOption, Problem, read_settings
+from reactor.cli.common import EXIT_DUPLICATE, EXIT_REFUSED, EXIT_USAGE, ConfigOption, Problem, read_settings
 
 if TYPE_CHECKING:
+    from reactor.preflight import CheckResult
     from reactor.settings import Settings
+    from reactor.validator import Validator
+
+LOCK = "state lock"
+"""The check that fails where another process runs on the state directory."""
 
 ObserveOption = Annotated[
     bool, typer.Option("--observe", help="Scan, decide and log what would be signed; load no key, write nothing.")
@@ -25,34 +30,66 @@ def register(app: typer.Typer) -> None:
 
 
 def run(config: ConfigOption = None, observe: ObserveOption = False) -> None:
-    """Run one validator until SIGTERM or Ctrl-C.
+    """Run one validator until SIGTERM or Ctrl-C. SIGHUP changes nothing.
 
-    Refuses to start (exit code 1) where a check fails that must hold; `reactor check` tells more. A broken loop of its own ends
-    it with a non-zero code, for the service manager to start it again.
+    Exit codes: 0 stopped as asked. 1 something broke: start it again. 2 configuration or usage: correct it first. 3 not started,
+    because a condition for it does not hold (`reactor check` tells which): start it again later. 4 another process runs on this
+    state directory or with this key: do not start it again.
     """
-    from reactor.logs import configure_logs
+    import signal
 
-    settings = read_settings(config)
-    configure_logs(settings.log.level, settings.log.format, secrets=settings.secrets())
-    asyncio.run(_run(settings, observe=observe))
+    from reactor.logs import configure_logs
+    from reactor.signals import Terminated
+
+    # A terminal that is closed, or a tool that rotates logs, must not end it before it can say what it does with the signal.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        settings = read_settings(config)
+        configure_logs(settings.log.level, settings.log.format, secrets=settings.secrets())
+        asyncio.run(_run(settings, observe=observe))
+    except Terminated:
+        raise typer.Exit(0) from None  # it was asked to end, and has ended
 
 
 async def _run(settings: Settings, *, observe: bool) -> None:
+    from reactor.engine.supervisor import Stop
+    from reactor.engine.tasks import unless
+
+    # Before anything else: a stop must be heard however long a dependency is waited for.
+    with Stop().on_signals() as stop:
+        validator = await unless(stop.asked, _started(settings, observe=observe))
+        if validator is None:
+            return
+        try:
+            await validator.run(stop)
+        finally:
+            await validator.close()
+
+
+async def _started(settings: Settings, *, observe: bool) -> Validator:
+    """The validator, once all that it needs was found to be there. Raises Problem where it was not."""
     from loguru import logger
 
     from reactor.preflight import failures, preflight
     from reactor.validator import Validator
 
-    results = await preflight(settings, observe=observe, deep=False)
+    results = await preflight(settings, observe=observe, starting=True)
     for result in results:
         if not result.ok:
             log = {"error": logger.error, "info": logger.info}.get(result.level, logger.warning)
             log("{}: {}. {}", result.name, result.detail, result.remedy)
     if failed := failures(results):
         names = ", ".join(dict.fromkeys(result.name for result in failed))
-        raise Problem(f"not started: {names}", "; ".join(dict.fromkeys(result.remedy for result in failed if result.remedy)))
-    validator = await Validator.open(settings, observe=observe)
-    try:
-        await validator.run()
-    finally:
-        await validator.close()
+        remedies = "; ".join(dict.fromkeys(result.remedy for result in failed if result.remedy))
+        raise Problem(f"not started: {names}", remedies, _code(failed))
+    return await Validator.open(settings, observe=observe)
+
+
+def _code(failed: list[CheckResult]) -> int:
+    """What a service manager is to do: a second process and a wrong configuration do not pass by themselves."""
+    from reactor.preflight.offline import FIELDS
+
+    names = {result.name for result in failed}
+    if LOCK in names:
+        return EXIT_DUPLICATE
+    return EXIT_USAGE if names & FIELDS.keys() else EXIT_REFUSED

@@ -6,7 +6,9 @@ ends that round alone (``reactor.engine.loops``).
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self
 
 from loguru import logger
 
@@ -21,6 +23,38 @@ class LoopError(RuntimeError):
     """A loop broke, or ended though nobody had asked it to; the process must end with a non-zero code."""
 
 
+class Stop:
+    """The request that this process ends: `asked`, and `hurry` where it was asked again."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.hurry = asyncio.Event()
+
+    @contextmanager
+    def on_signals(self) -> Iterator[Self]:
+        """Hear SIGTERM and SIGINT for as long as this lasts. SIGHUP is told and changes nothing: no setting is read again."""
+        events = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            events.add_signal_handler(number, self.signalled, number)
+        events.add_signal_handler(signal.SIGHUP, _hung_up)
+        try:
+            yield self
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                events.remove_signal_handler(number)
+
+    def signalled(self, number: signal.Signals) -> None:
+        """This signal came."""
+        logger.info("{}: stopping", number.name)
+        if self.asked.is_set():
+            self.hurry.set()
+        self.asked.set()
+
+
+def _hung_up() -> None:
+    logger.info("SIGHUP: this validator goes on; to take in another configuration it must be started again")
+
+
 class Supervisor:
     """Named loops. Each gets the ``stop`` event and must return soon after it is set; after ``grace`` seconds it is
     cancelled, and given up ``cancel_grace`` seconds later."""
@@ -31,14 +65,17 @@ class Supervisor:
         grace: float = 8.0,
         cancel_grace: float = 2.0,
         signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+        stop: Stop | None = None,
     ) -> None:
+        """``stop``: a request that somebody else hears already; then no signal is heard here."""
         self._grace = grace
         self._cancel_grace = cancel_grace
-        self._signals = tuple(signals)
+        self._signals = tuple(signals) if stop is None else ()
         self._loops: dict[str, Loop] = {}
         self._last: list[tuple[str, LastAct, float]] = []
-        self._hurry = asyncio.Event()
-        self.stop = asyncio.Event()
+        self._stop = stop or Stop()
+        self._hurry = self._stop.hurry
+        self.stop = self._stop.asked
 
     def add(self, name: str, loop: Loop) -> None:
         """Adds a loop, before ``run``."""
@@ -58,7 +95,7 @@ class Supervisor:
         """Runs all loops until a signal or ``stop`` (returns) or the first fault (raises ``LoopError``)."""
         events = asyncio.get_running_loop()
         for number in self._signals:
-            events.add_signal_handler(number, self._signalled, number)
+            events.add_signal_handler(number, self._stop.signalled, number)
         tasks = {asyncio.ensure_future(_named(name, loop, self.stop)): name for name, loop in self._loops.items()}
         stopping = asyncio.ensure_future(self.stop.wait())
         try:
@@ -80,12 +117,6 @@ class Supervisor:
             for other, reason in faults[1:]:
                 logger.error("loop {} failed too: {!r}", other, reason)
             raise LoopError(f"loop {name!r} failed: {error!r}") from error
-
-    def _signalled(self, number: signal.Signals) -> None:
-        logger.info("{}: stopping", number.name)
-        if self.stop.is_set():
-            self._hurry.set()
-        self.stop.set()
 
     async def _act_last(self) -> None:
         for name, act, seconds in self._last:

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _CANCEL_AGAIN = 1.0  # seconds: as long may a clean-up take before it is disturbed
 
@@ -59,3 +61,20 @@ async def run_until(stop: asyncio.Event, work: Coroutine[object, object, None]) 
         raise RuntimeError("the work was cancelled from within")
     if not task.cancelled() and (error := task.exception()) is not None:
         raise error
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[object, object, T]) -> T | None:
+    """The result of ``work``, or none where ``stop`` was set before it ended: then it was cancelled. What it raises is raised."""
+    task = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        in_time = task.done()
+    finally:
+        stopping.cancel()
+        await end(task)
+    if task.cancelled():
+        if stop.is_set() and not in_time:
+            return None
+        raise RuntimeError("the work was cancelled from within")
+    return task.result()

@@ -1,7 +1,7 @@
 """Pre-flight: is everything there that this validator needs, and does it agree? Each check has a result and a remedy.
 
-`deep=False` is what `run` asks before it starts; `deep=True`, `reactor check`, asks the other validators, clocks, limits and
-balances too. Failures of level `error` forbid a start; those of level `warning` do not.
+`run` asks the same list before it starts that `reactor check` shows: failures of level `error` forbid a start, those of level
+`warning` do not.
 """
 
 from reactor.preflight.checks import preflight

@@ -18,6 +18,8 @@ from reactor.preflight.results import CheckResult, failed, isolated, passed
 from reactor.settings import Settings
 from reactor.store.connection import Store
 
+_STATE_SECONDS: Final = 90.0
+"""Longer than a file that another process has locked is waited for."""
 _CHAIN_SECONDS: Final = 150.0
 """The checks of one chain follow each other, each with its own time-out."""
 _MONGO: Final = "check MONGODB_URI and that a majority of the replica set runs"
@@ -28,19 +30,19 @@ _FILES: Final = "check the state directory and its permissions"
 _KEYS: Final = "check the key's URI and where it leads"
 
 
-async def preflight(settings: Settings, *, observe: bool, deep: bool) -> list[CheckResult]:
+async def preflight(settings: Settings, *, observe: bool, starting: bool) -> list[CheckResult]:
     """All results, in a fixed order of subjects. Never raises for what it checks.
 
     Args:
         settings: of the validator that is to run.
         observe: no keys are needed.
-        deep: ask other validators, clocks, limits and balances too; a running validator is then no fault.
+        starting: the validator is to start now, so one that runs on its state directory already is a fault.
     """
     async with AsyncExitStack() as stack:
         chain, pokt = ethereum_chain(settings), pocket_chain(settings)
         stack.push_async_callback(chain.close)
         stack.push_async_callback(pokt.close)
-        run = _Run(settings, observe, deep, chain, pokt, stack)
+        run = _Run(settings, observe, starting, chain, pokt, stack)
         first = await asyncio.gather(*run.first())
         second = await asyncio.gather(*run.second())
         return [result for group in (*first, *second) for result in group]
@@ -52,7 +54,7 @@ class _Run:
 
     settings: Settings
     observe: bool
-    deep: bool
+    starting: bool
     chain: EthereumChain
     pokt: PocketChain
     stack: AsyncExitStack
@@ -65,7 +67,7 @@ class _Run:
         settings = self.settings
         checks: list[Awaitable[list[CheckResult]]] = [
             *offline_checks(settings),
-            isolated("journal", own.check_journal(settings), _FILES),
+            isolated("journal", own.check_journal(settings), _FILES, seconds=_STATE_SECONDS),
             isolated("disk", own.check_disk(settings), _FILES, "warning"),
             isolated("database", self._mongo(), _MONGO),
             isolated("Ethereum", self._ethereum(), _ETHEREUM, seconds=_CHAIN_SECONDS),
@@ -74,7 +76,7 @@ class _Run:
         if not self.observe:
             checks.insert(0, isolated("Ethereum key", own.check_ethereum_key(settings, self.own), _KEYS))
             checks.insert(1, isolated("Pocket key", own.check_pocket_key(settings, self.own), _KEYS))
-            checks.append(isolated("state lock", own.check_lock(settings, starting=not self.deep), _FILES))
+            checks.append(isolated("state lock", own.check_lock(settings, starting=self.starting), _FILES))
         return checks
 
     def second(self) -> list[Awaitable[list[CheckResult]]]:
@@ -84,9 +86,8 @@ class _Run:
             checks.append(isolated("members", self._members(self.facts), _CONTRACTS))
         if self.store is not None:
             checks.append(isolated("indexes", mongo.check_indexes(self.store), _MONGO))
-            if self.deep:
-                checks.append(isolated("clock", mongo.check_mongo_clock(self.store), _MONGO))
-                checks.append(isolated("other validators", self._others(self.store), _MONGO, "warning"))
+            checks.append(isolated("clock", mongo.check_mongo_clock(self.store), _MONGO))
+            checks.append(isolated("other validators", self._others(self.store), _MONGO, "warning"))
         return checks
 
     async def _mongo(self) -> list[CheckResult]:
@@ -100,8 +101,7 @@ class _Run:
         results, head = await ethereum.check_endpoints(self.chain, self.settings)
         if head is None:
             return results  # whatever else is asked would fail for the same reason
-        if self.deep:
-            results += ethereum.check_head(self.settings, head)
+        results += ethereum.check_head(self.settings, head)
         results += await isolated("Ethereum calls", ethereum.check_calls(self.chain, self.settings), _ETHEREUM)
         return results + await isolated("contracts", self._contracts(), _CONTRACTS)
 
@@ -109,11 +109,11 @@ class _Run:
         self.facts = await self.chain.facts(self.settings.ethereum.validator_addresses, fresh=True)
         results = ethereum.check_contracts(self.settings, self.facts) + await ethereum.check_token(self.chain)
         results += ethereum.check_minter(self.settings, self.facts)
-        return results + (ethereum.check_mints_open(self.facts) if self.deep else [])
+        return results + ethereum.check_mints_open(self.facts)
 
     async def _pocket(self) -> list[CheckResult]:
         results, head = await pocket.check_endpoints(self.pokt, self.settings)
-        if head is None or not self.deep:
+        if head is None:
             return results
         results += pocket.check_head(self.settings, head)
         results += await isolated("signature limit", pocket.check_signature_limit(self.pokt, self.settings), _POCKET)

@@ -10,6 +10,7 @@ from typing import Final
 from reactor.documents.models import Heartbeat
 from reactor.handlers.heartbeat import verified_heartbeat, verified_heartbeats
 from reactor.handlers.twins import FRESH_SECONDS
+from reactor.health import Phase
 from reactor.parts import bridge_of
 from reactor.preflight.results import CheckResult, Level, failed, passed
 from reactor.settings import Settings
@@ -57,7 +58,12 @@ async def check_others(store: Store, settings: Settings, own: str, members: Cont
         if one is not None and one.eth_address in members and one.eth_address != own:
             heard.setdefault(one.eth_address, one)  # newest first
     now = datetime.now(UTC)
-    fresh = {address: one for address, one in heard.items() if (now - one.updated_at).total_seconds() <= FRESH_SECONDS}
+    # One that has said that it stops contradicts nobody any more: a change that all operators make together can be started.
+    fresh = {
+        address: one
+        for address, one in heard.items()
+        if (now - one.updated_at).total_seconds() <= FRESH_SECONDS and one.phase != Phase.STOPPED
+    }
     expected = [address for address in settings.ethereum.validator_addresses if address in members and address != own]
     return [_identities(fresh, identity, threshold), _presence(fresh, heard, expected)]
 

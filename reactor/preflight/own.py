@@ -13,6 +13,7 @@ from reactor.keys import Signer, probe
 from reactor.parts import bridge_of, open_ethereum_key, open_pocket_key
 from reactor.preflight.results import CheckResult, failed, passed
 from reactor.settings import Settings
+from reactor.state.free import BUSY_SECONDS, when_free
 from reactor.state.journal import Journal
 from reactor.state.lock import ProcessLock
 from reactor.state.problems import StateLocked
@@ -80,7 +81,8 @@ async def check_pocket_key(settings: Settings, own: Own) -> list[CheckResult]:
 
 async def check_journal(settings: Settings) -> list[CheckResult]:
     """There is a readable journal of this bridge; what is held is told."""
-    journal = Journal.open(settings.state.directory, bridge_of(settings))
+    directory, bridge = settings.state.directory, bridge_of(settings)
+    journal = await when_free(lambda: Journal.open(directory, bridge, busy=BUSY_SECONDS))
     try:
         holds = journal.holds()
         detail = (

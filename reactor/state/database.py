@@ -13,7 +13,7 @@ from reactor.state.problems import StateBusy, StateProblem, StateReplaced
 from reactor.state.sameness import SameFile
 
 # The operator's verbs write one row; a batch of signatures takes one disk sync. Ten seconds is a disk in trouble.
-_BUSY_SECONDS = 10.0
+BUSY = 10.0
 _PRIMARY_CODE = 0xFF
 _PROBE_BYTES = 16_384
 """About what a batch of signatures or a window of events takes: a disk that has room for less has none."""
@@ -37,8 +37,10 @@ class Database:
     Raises StateProblem, and only that, for whatever the disk does.
     """
 
-    def __init__(self, path: Path, synchronous: Synchronous, corrupt_remedy: str) -> None:
+    def __init__(self, path: Path, synchronous: Synchronous, corrupt_remedy: str, *, busy: float = BUSY) -> None:
+        """`busy`: seconds to wait for another process that has the file locked."""
         self.path = path
+        self._busy = busy
         self._synchronous = synchronous
         self._corrupt_remedy = corrupt_remedy
         self._local = threading.local()
@@ -156,7 +158,7 @@ class Database:
             self._note_file(missing_ok=True)
             try:
                 # `check_same_thread` is off for `close` alone: no connection is used by two threads.
-                connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+                connection = sqlite3.connect(self.path, timeout=self._busy, isolation_level=None, check_same_thread=False)
             except sqlite3.Error as error:
                 raise self.problem(error) from error
             try:

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from reactor.documents.bridge import Bridge
 from reactor.documents.reasons import WaitReason
 from reactor.state.complete_sets import CompleteSets
-from reactor.state.database import Database, meta_of, require_schema
+from reactor.state.database import BUSY, Database, meta_of, require_schema
 from reactor.state.holds import PAUSED, Clock, Direction, active_hold, event_scope
 from reactor.state.journal_file import CORRUPT_REMEDY, JOURNAL_FILE, JOURNAL_SCHEMA, create_journal
 from reactor.state.limits import Tally
@@ -100,12 +100,14 @@ class Journal(UnsentAudits, CompleteSets):
         """The heads when the journal was made: events up to here may have been signed by a journal before it."""
 
     @classmethod
-    def open(cls, directory: Path, bridge: Bridge, clock: Clock = time) -> Self:
-        """Open the journal in `directory`. Raises JournalMissing, or StateProblem (damaged, of another bridge, read-only)."""
+    def open(cls, directory: Path, bridge: Bridge, clock: Clock = time, *, busy: float = BUSY) -> Self:
+        """Open the journal in `directory`. Raises JournalMissing, StateBusy where another process has it locked for longer than
+        `busy` seconds, or StateProblem (damaged, of another bridge, read-only).
+        """
         path = directory / JOURNAL_FILE
         if not path.exists():
             raise JournalMissing(path)
-        database = Database(path, "FULL", CORRUPT_REMEDY)
+        database = Database(path, "FULL", CORRUPT_REMEDY, busy=busy)
         try:
             database.check()
             return cls(database, bridge, clock)

@@ -18,7 +18,7 @@ from reactor.documents.bridge import Bridge
 from reactor.documents.events import BlockRef, Burn, Deposit, Event, Minted, Returned
 from reactor.documents.keys import burn_key, deposit_key, event_key
 from reactor.state.created import EPOCH, header_milliseconds, moment
-from reactor.state.database import Database, Row
+from reactor.state.database import BUSY, Database, Row
 from reactor.state.ledger_file import open_ledger_file
 from reactor.state.rows import EventKind, decode, encode, memo_bytes
 from reactor.state.second import SecondReadings, rewind_second
@@ -62,13 +62,13 @@ class Ledger(Wishes, SecondReadings):
         """How often a chain was taken anew since this was opened: what was being read meanwhile may be of the old one."""
 
     @classmethod
-    def open(cls, directory: Path, bridge: Bridge) -> Self:
+    def open(cls, directory: Path, bridge: Bridge, *, busy: float = BUSY) -> Self:
         """Open the ledger in `directory`, made if missing. Raises StateProblem.
 
         With other start blocks than before it begins anew; with another schedule of fees or maximum all deposits are
         classified again.
         """
-        return cls(open_ledger_file(directory, bridge), bridge)
+        return cls(open_ledger_file(directory, bridge, busy), bridge)
 
     def probe(self) -> None:
         """Whether events could be noted now: writes to the file as a window does. Raises StateProblem if not."""

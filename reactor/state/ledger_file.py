@@ -9,7 +9,7 @@ from loguru import logger
 from reactor.documents.bridge import Bridge
 from reactor.documents.events import Deposit
 from reactor.state.created import renumber
-from reactor.state.database import Database, meta_of, require_schema
+from reactor.state.database import BUSY, Database, meta_of, require_schema
 from reactor.state.private import make_private
 from reactor.state.problems import StateProblem
 from reactor.state.rows import EventKind, decode, mint_recipient, request_id
@@ -52,10 +52,10 @@ _DEPOSIT_SENDER, _DEPOSIT_AMOUNT = 3, 4
 _READ_FROM_CHAINS = ("events", "cursors", "base_nonces", "repairs", "stream", "retries", "rescans", "second_readings")
 
 
-def open_ledger_file(directory: Path, bridge: Bridge) -> Database:
+def open_ledger_file(directory: Path, bridge: Bridge, busy: float = BUSY) -> Database:
     """Open the file, made if it is missing. Raises StateProblem (damaged, unwritable, of another bridge)."""
     make_private(directory)
-    database = Database(directory / LEDGER_FILE, "NORMAL", CORRUPT_REMEDY)
+    database = Database(directory / LEDGER_FILE, "NORMAL", CORRUPT_REMEDY, busy=busy)
     try:
         _prepare(database, bridge)
     except BaseException:

@@ -88,7 +88,7 @@ async def test_with_a_damaged_journal_it_does_not_start(bridge: BridgeUnderTest,
 
 async def test_a_vault_that_does_not_match_the_keys_is_refused(bridge: BridgeUnderTest, third: Runner) -> None:
     rewrite(third, bridge.net.bridge.vault, "11" * 20)
-    failed = {one.name: one for one in failures(await preflight(third.settings(), observe=False, deep=False))}
+    failed = {one.name: one for one in failures(await preflight(third.settings(), observe=False, starting=True))}
     assert "the keys make " + bridge.net.bridge.vault in failed["vault"].detail
     assert "pocket.multisig_public_keys" in failed["vault"].remedy
     await the_others_mint(bridge)
@@ -115,7 +115,7 @@ async def test_a_second_process_on_the_same_state_is_refused(bridge: BridgeUnder
 async def test_a_key_that_is_no_member_s_signs_nothing(bridge: BridgeUnderTest, third: Runner) -> None:
     _put_key(third, "ethereum.key", bytes(Account.create().key).hex())
     _put_key(third, "pocket.key", Wallet.from_seed("nobody").private_hex)
-    failed = {one.name for one in failures(await preflight(third.settings(), observe=False, deep=False))}
+    failed = {one.name for one in failures(await preflight(third.settings(), observe=False, starting=True))}
     assert "Pocket key" in failed, "an operator's `run` does not even start it"
     await third.start()
     refund = await bridge.send(bridge.deposit_of(AMOUNT, "no memo")[0])

@@ -16,6 +16,7 @@ from bson import ObjectId
 from cli_helpers import end_processes, heartbeat, network, process
 
 from infra.localnet.pocket.wallet import Wallet
+from reactor.cli.common import EXIT_REFUSED
 from reactor.cli.main import main
 from reactor.cli.status import EXIT_TOO_FEW
 from reactor.documents.build import burn_document, deposit_document
@@ -161,7 +162,7 @@ def ended(running: subprocess.Popen[str]) -> tuple[int, str]:
 @pytest.mark.parametrize("observe", [[], ["--observe"]], ids=["signing", "observing"])
 def test_run_refuses_without_indexes_and_journal_with_the_remedies(desk, observe):
     code, said = ended(process("run", *observe, "-c", desk.config))
-    assert code == 1
+    assert code == EXIT_REFUSED
     assert "not started: " in said
     assert "reactor init-db" in said
     assert "reactor journal new" in said

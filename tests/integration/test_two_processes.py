@@ -14,6 +14,7 @@ from eth_account import Account
 
 from infra.localnet.member import LocalValidator
 from infra.localnet.processes import ProcessError
+from reactor.cli.common import EXIT_DUPLICATE
 from reactor.cli.faults import told
 from reactor.documents.statuses import Collection, Status
 from reactor.engine.supervisor import LoopError
@@ -128,7 +129,7 @@ async def test_the_command_ends_with_a_message_and_a_code(bridge: BridgeUnderTes
     with suppress(ProcessError):  # it may end before it counts as started
         await member.start()
     await bridge.eventually(lambda: not member.running, "it to end")
-    assert member.process.exit_code == 1
+    assert member.process.exit_code == EXIT_DUPLICATE
     said = member.log.read_text()
     assert "runs with the same key and is older" in said
     assert "remedy: run one process per key" in said

@@ -12,6 +12,7 @@ from pymongo.errors import AutoReconnect, OperationFailure
 from reactor.engine.batching import Batcher, BatchError
 from reactor.engine.clock import VirtualClock, settle
 from reactor.engine.dispatcher import Dispatcher, Limits
+from reactor.engine.feed import ChangeFeed
 from reactor.engine.keys import DONE, Cause, Key, WakeUp
 from reactor.engine.loops import Loops, described
 from reactor.engine.supervisor import Supervisor
@@ -259,6 +260,55 @@ async def test_a_disk_that_is_away_does_not_break_the_flow_of_wakeups(error: Exc
     assert handled == [0, 1]
     stop.set()
     await asyncio.wait_for(running, 5)
+
+
+# ------------------------------------------------------------------ the saved position
+
+
+GOOD = {"_data": "8265A1B2C3000000012B022C0100296E5A1004"}
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        InvalidBSON("not BSON"),
+        OSError(5, "Input/output error"),
+        KeyError("_data"),
+        {},
+        {"_data": ""},
+        {"_data": "zz"},
+        {"_data": 7},
+        {"other": "82"},
+        ["82"],
+        "82",
+        7,
+    ],
+    ids=str,
+)
+async def test_a_saved_position_that_is_none_costs_a_scan_and_is_told(found: object, lines: list[str]) -> None:
+    feed = feed_with(found)
+    assert await feed._load() is None
+    assert len(lines) == 1
+    assert lines[0].startswith("ERROR the saved stream position")
+    assert "all open documents are read again" in lines[0]
+
+
+@pytest.mark.parametrize("found", [None, GOOD], ids=["none", "a token"])
+async def test_a_saved_position_that_is_one_is_used(found: object, lines: list[str]) -> None:
+    assert await feed_with(found)._load() == found
+    assert lines == []
+
+
+def feed_with(found: object) -> ChangeFeed:
+    async def load() -> object:
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def save(_: object) -> None:
+        raise AssertionError("nothing is saved here")
+
+    return ChangeFeed(lambda: None, "db", ["mint"], load_token=load, save_token=save)  # type: ignore[arg-type, return-value]
 
 
 # ------------------------------------------------------------------ the end
