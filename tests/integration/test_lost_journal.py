@@ -12,6 +12,7 @@ import pytest_asyncio
 from bridge_helpers.harness import BridgeUnderTest, Runner, running_bridge
 
 from infra.localnet.member import ROOT
+from reactor.cli.common import EXIT_DUPLICATE
 from reactor.cli.status import EXIT_TOO_FEW
 from reactor.documents.keys import deposit_key
 from reactor.documents.statuses import Collection, Status
@@ -53,6 +54,12 @@ async def copied(runner: Runner, target: Path) -> None:
     await runner.stop()
     keep(runner, target)
     await runner.start()
+
+
+def moved_back(runner: Runner, source: Path) -> None:
+    """The very files, not copies of them."""
+    for path in source.glob("journal.sqlite*"):
+        path.rename(runner.member.state / path.name)
 
 
 def keep(runner: Runner, target: Path) -> None:
@@ -185,6 +192,37 @@ async def test_an_unknown_own_signature_in_a_document_stops_signing_until_it_is_
     await bridge.paid(REFUND, hash_)
     await bridge.paid(REFUND, other)
     assert third.running.journal.signed(key) == [], "its signature stands in the document: it did not sign again"
+
+
+async def test_a_journal_that_is_taken_away_while_it_runs_stops_signing_at_once(bridge: BridgeUnderTest, tmp_path: Path) -> None:
+    """It knows what it signed only as long as it runs: so it signs nothing more, whatever is put in the journal's place."""
+    third = bridge.runners[2]
+    await bridge.paid(REFUND, await refund(bridge))
+    before = third.running.journal.export()["signatures"]
+    for path in journal_files(third):
+        path.rename(tmp_path / path.name)
+    waits = await refund(bridge)
+    await signed_by(bridge, waits, *bridge.runners[:2])
+    await bridge.until_waiting(REFUND, waits, "state_replaced")
+    beats = bridge.net.store.collection(Collection.HEARTBEAT)
+
+    async def told() -> bool:
+        row = await beats.find_one({"eth_address": third.member.address}, sort=[("updated_at", -1)])
+        return row is not None and not row["healthy"] and any("journal.sqlite was removed" in one for one in row["problems"])
+
+    await bridge.eventually(told, "its heartbeat to say so")
+    assert bridge.said("ERROR", "nothing more is signed until this process was started again")
+    # Nobody makes a second journal beside it, and what is put back does not make it sign either.
+    assert "already runs" in await reactor(third, "journal", "new", code=EXIT_DUPLICATE)
+    moved_back(third, tmp_path)
+    await bridge.until_waiting(REFUND, waits, "state_replaced")
+    assert third.running.journal.export()["signatures"] == before
+    # With the very file back and started again it goes on where it was.
+    await third.stop()
+    await third.start()
+    _, paid = await bridge.paid(REFUND, waits)
+    assert len(paid) == 1
+    assert third.running.journal.export()["signatures"][: len(before)] == before
 
 
 async def test_nothing_unjustified_was_signed_and_nothing_is_held(bridge: BridgeUnderTest) -> None:
