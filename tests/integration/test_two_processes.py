@@ -99,7 +99,7 @@ async def test_the_younger_ends_and_has_signed_nothing(bridge: BridgeUnderTest, 
     found = told(error)
     assert found is not None
     message, remedy, code = found
-    assert (code, "older" in message, "one process per key" in remedy) == (1, True, True)
+    assert (code, "older" in message, "one process per key" in remedy) == (EXIT_DUPLICATE, True, True)
     assert f"instance {original.running._instance_id}" in message
     assert bridge.said("this process ends and signs nothing more")
     await bridge.paid(REFUND, waits)
