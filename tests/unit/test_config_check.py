@@ -188,6 +188,7 @@ def test_faults_of_the_settings_come_before_any_that_need_them(tmp_path, capsys)
 async def test_what_config_check_refuses_no_start_allows(tmp_path):
     text = with_keys(KEYS[::-1]).replace("replicaSet=rs0", "replicaSet=rs0&tls=true&tlsCAFile=/nonexistent")
     found = {
-        one.name for one in failures(await preflight(load_settings(write_config(tmp_path, text), {}), observe=True, starting=True))
+        one.name
+        for one in failures(await preflight(load_settings(write_config(tmp_path, text), {}), observe=True, starting=True))
     }
     assert {"vault", "database URI"} <= found
