@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 OldestOption = Annotated[int, typer.Option("--oldest", min=0, max=100, help="How many of the oldest documents of each status.")]
 _OLDEST: Final = 3
-EXIT_TOO_FEW: Final = 3
+EXIT_TOO_FEW: Final = 5
 """Of `status`: fewer can sign than a mint or a payout needs."""
 
 
@@ -60,7 +60,7 @@ class Snapshot:
 def status(config: ConfigOption = None, oldest: OldestOption = _OLDEST, as_json: JsonOption = False) -> None:
     """Show documents by status, the oldest of each, and the validators with their heights, holds and problems.
 
-    Exit code 0: so many can sign at this moment that mints and payouts get what they need; 3: too few for one of them.
+    Exit code 0: so many can sign at this moment that mints and payouts get what they need; 5: too few for one of them.
     """
     settings = read_settings(config)
     found = asyncio.run(_snapshot(settings, oldest))

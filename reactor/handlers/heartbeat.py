@@ -224,7 +224,9 @@ class Hearts:
         for address, heard in self.seen.items():
             if address not in quorum.members or address == self.context.me.address:
                 continue
-            if self.peers is not None:
+            if self.peers is not None and heard.phase == Phase.STOPPED:
+                self.peers.left(address)
+            elif self.peers is not None:
                 self.peers.heard(address, (heard.instance, heard.counter))
             if (now - heard.updated_at).total_seconds() <= FRESH_SECONDS:
                 others[address] = heard.identity

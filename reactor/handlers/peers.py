@@ -38,6 +38,10 @@ class Peers:
             # The first may be an old one: it is the second that shows that somebody lives.
             self._heard[address] = (mark, self._monotonic() if before else _NEVER)
 
+    def left(self, address: str) -> None:
+        """`address` has stopped, by its own last heartbeat: nobody waits for its turns until it is heard again."""
+        self._heard[address] = (None, _NEVER)
+
     def up(self) -> tuple[str, ...]:
         """Those heard lately, and oneself; all, as long as one has not listened long enough to tell."""
         if self._monotonic() - self._counted >= _RECOUNT_SECONDS:

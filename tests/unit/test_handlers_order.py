@@ -73,6 +73,20 @@ def test_who_falls_silent_is_down_and_up_again_when_heard() -> None:
     assert one.peers.up() == tuple(MEMBERS)
 
 
+def test_who_says_that_it_stops_is_down_at_once_and_up_again_when_heard() -> None:
+    one = Listening()
+    for _ in range(4):
+        one.beat(*MEMBERS[1:])
+    one.now += 1.5
+    one.peers.left(MEMBERS[4])
+    assert one.peers.up() == tuple(MEMBERS[:4])
+    one.now += 1.5
+    one.peers.left(MEMBERS[4])  # its last heartbeat lies there, and is read again and again
+    assert one.peers.up() == tuple(MEMBERS[:4])
+    one.beat(*MEMBERS[1:])
+    assert one.peers.up() == tuple(MEMBERS)
+
+
 def in_turn(members: list[str], subject: str) -> list[str]:
     return sorted(members, key=lambda one: turn(one, members, subject))
 

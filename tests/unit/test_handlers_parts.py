@@ -11,8 +11,10 @@ from reactor.documents.statuses import Collection
 from reactor.flows.facts import SignatureView
 from reactor.handlers.claims import TURN_SECONDS, Remembered, Turns
 from reactor.handlers.heartbeat import Hearts, Instance, Pulse, verified_heartbeat
+from reactor.handlers.peers import Peers
 from reactor.handlers.reconcile import Reconciler
 from reactor.handlers.signatures import Signatures
+from reactor.health import Ability
 from reactor.state.rows import EventKind
 from tests.unit.handler_world import NOW, World, burn, deposit
 
@@ -106,6 +108,33 @@ async def test_signing_stops_against_the_identity_of_m_others_and_not_of_fewer(w
     assert (await own.own())["healthy"] is False
     await hear([])
     assert own.clash, "that somebody removes the heartbeats does not unsay them"
+
+
+async def test_the_last_heartbeat_says_that_it_stopped_and_takes_it_out_of_the_turns(world: World) -> None:
+    own = hearts(world)
+    assert (await own.own())["phase"] == "running"
+    other = world.keys[1]
+    fields = {**own._fields(own.pulse()), "eth_address": other.address, "instance": "other"}
+
+    async def hear(counter: int, phase: str) -> None:
+        beat = {**fields, "counter": counter, "phase": phase}
+        signed = {**beat, "signature": "0x" + (await other.sign(heartbeat_digest(beat))).hex()}
+        own.listen([signed], [key.address for key in world.keys])
+        await own.compare()
+
+    now = [0.0]
+    own.peers = Peers(world.context.me.address, [key.address for key in world.keys[:2]], 1.0, lambda: now[0])
+    for counter in (1, 2):
+        now[0] += 4.0
+        await hear(counter, "running")
+    assert other.address in own.peers.up()
+    now[0] += 1.5
+    await hear(3, "stopped")
+    assert other.address not in own.peers.up()
+    last = await own.own(stopped=True)
+    assert verified_heartbeat(last) is not None
+    assert (last["phase"], last["healthy"], last["signs"]) == ("stopped", False, [])
+    assert last["cannot"] == [one.value for one in Ability]
 
 
 async def test_old_heartbeats_say_nothing_about_the_present(world: World) -> None:

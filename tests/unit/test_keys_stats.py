@@ -35,6 +35,28 @@ def test_each_outcome_has_its_counter(raised, field):
     assert stats.tallies == {"heartbeat": Tally(seconds=0.25, slowest_s=0.25, **{field: 1})}
 
 
+@pytest.mark.parametrize(
+    ("raised", "seconds", "trouble"),
+    [
+        (PASSING, 0.1, "busy"),
+        (LASTING, 0.1, "gone"),
+        (RuntimeError("seed 5f3c"), 0.1, "it failed with RuntimeError"),
+        (asyncio.CancelledError(), 5.0, "it gave no answer before it was given up"),
+        (asyncio.CancelledError(), 4.9, ""),
+    ],
+)
+def test_what_the_last_call_failed_of_is_told_until_one_succeeds(raised, seconds, trouble):
+    moments = iter([0.0, seconds, 10.0, 10.1])
+    stats = SignerStats(clock=lambda: next(moments))
+    assert stats.trouble == ""
+    with pytest.raises(type(raised)), stats.measured("request"):
+        raise raised
+    assert stats.trouble == trouble
+    with stats.measured("heartbeat"):
+        pass
+    assert stats.trouble == ""
+
+
 def test_times_add_up_and_the_slowest_is_kept():
     moments = iter([0.0, 2.0, 5.0, 6.0, 7.0, 7.5])
     stats = SignerStats(clock=lambda: next(moments))
