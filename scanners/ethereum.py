@@ -70,16 +70,16 @@ class WatchedEthereum:
             return None
 
     async def _add_receipt(self, tx_hash: str, first: int, last: int, events: dict[EventKind, list[Event]]) -> None:
-        """What a transaction's receipt shows and the logs of its block do not."""
+        """What a transaction's receipt shows, which the logs of its block may lack."""
         receipt = await self._chain.receipt_events(tx_hash)
         # SECURITY: a receipt of a block that another one has replaced shows nothing that stands.
         if not first <= receipt.block_number <= last or not await self._chain.is_canonical(
             receipt.block_number, receipt.block_hash
         ):
             return
+        # Instead of the logs of this transaction: a burn's index is its place among all of them.
         for kind, shown in _events(receipt.burns, receipt.minted).items():
-            places = {(event.tx_hash, event.log_index) for event in events[kind]}  # type: ignore[union-attr]
-            events[kind] += [event for event in shown if (event.tx_hash, event.log_index) not in places]  # type: ignore[union-attr]
+            events[kind] = [event for event in events[kind] if event.tx_hash != tx_hash] + shown
 
     async def hash_at(self, height: int) -> str | None:
         try:

@@ -257,11 +257,21 @@ async def test_ethereum_is_read_again_apart_from_who_answered() -> None:
         ((), receipt(BURN), True, [0]),
         ((BURN,), receipt(BURN), True, [0]),
         ((BURN,), receipt(BURN, replace(BURN, burn_index=1, log_index=4)), True, [0, 1]),
+        # The logs lack the first one and so give the second its index.
+        ((replace(BURN, log_index=4),), receipt(BURN, replace(BURN, burn_index=1, log_index=4)), True, [0, 1]),
         ((), receipt(BURN), False, []),
         ((), receipt(replace(BURN, block_number=56), number=56), True, []),
         ((), receipt(), True, []),
     ],
-    ids=["hidden", "in both", "one of two hidden", "a block that is gone", "in another block", "none of ours"],
+    ids=[
+        "hidden",
+        "in both",
+        "one of two hidden",
+        "the first of two hidden",
+        "a block that is gone",
+        "in another block",
+        "none of ours",
+    ],
 )
 async def test_a_receipt_shows_what_the_logs_lack(
     logs: tuple[BurnEvent, ...], shown: ReceiptEvents, canonical: bool, found: list[int]
