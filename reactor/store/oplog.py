@@ -21,9 +21,6 @@ _SILENT_SECONDS: Final = 30.0
 """Cluster time that may pass without any of it arriving before a stream counts as silent: three no-ops of an idle cluster."""
 _HEALTHY_SECONDS: Final = 5.0
 """A lag that is nothing, however short the oplog."""
-_YOUNG_SECONDS: Final = 900.0
-"""A lag that is nothing as long as no entry was seen to go: the oplog of a server made a minute ago holds a minute, and loses
-nothing. One that rolls drops its oldest entries in lumps, which may not be seen for a while."""
 _SECTIONS: Final = (
     "asserts",
     "catalogStats",
@@ -42,7 +39,6 @@ _SECTIONS: Final = (
     "opLatencies",
     "opcounters",
     "opcountersRepl",
-    "oplogTruncation",
     "readConcernCounters",
     "repl",
     "scramCache",
@@ -61,10 +57,15 @@ _SECTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class OplogTimes:
-    """The oldest and the newest entry of the primary's oplog, Unix seconds of cluster time."""
+    """The oldest and the newest entry of the primary's oplog, Unix seconds of cluster time.
+
+    `server`: which one said so. `cut`: whether that server has dropped old entries since it was started.
+    """
 
     oldest: int
     newest: int
+    server: str = ""
+    cut: bool = False
 
     @property
     def seconds(self) -> float:
@@ -82,15 +83,19 @@ async def oplog_times(store: Store) -> OplogTimes | None:
         return dict(await store.client.admin.command(command))
 
     try:
-        said: Any = (await retrying(run)).get("oplog")
+        status = await retrying(run)
     except OperationFailure as error:
         if is_passing(error):
             raise
         return None
+    said: Any = status.get("oplog")
     oldest, newest = (said.get("earliestOptime"), said.get("latestOptime")) if isinstance(said, dict) else (None, None)
     if not isinstance(oldest, Timestamp) or not isinstance(newest, Timestamp):
         return None
-    return OplogTimes(oldest.time, newest.time)
+    truncation: Any = status.get("oplogTruncation")
+    count = truncation.get("truncateCount") if isinstance(truncation, dict) else 0
+    cut = isinstance(count, int | float) and count > 0
+    return OplogTimes(oldest.time, newest.time, str(status.get("host", ""))[:200], cut)
 
 
 async def oplog_window(store: Store) -> float | None:
@@ -107,7 +112,7 @@ class OplogWatch:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._first: int | None = None
+        self._oldest: dict[str, int] = {}
         self._moved: tuple[int, int] | None = None
         self._told = False
         self.window: float | None = None
@@ -141,9 +146,12 @@ class OplogWatch:
         return None if self._moved is None else self._moved[1]
 
     def _rolls(self, times: OplogTimes) -> bool:
-        """Whether its oldest entries were seen to go."""
-        self._first = times.oldest if self._first is None else self._first
-        return times.oldest != self._first
+        """Whether it drops its oldest entries: the server says so, or it was seen.
+
+        One that was never cut loses nothing, however short it still is. Each server has its own oplog: another primary's may
+        begin elsewhere.
+        """
+        return times.cut or times.oldest > self._oldest.setdefault(times.server, times.oldest)
 
     def _tell_short(self, times: OplogTimes) -> None:
         """Once: an oplog whose oldest entries go is as long as it will be."""
@@ -161,13 +169,13 @@ def judge(times: OplogTimes, still_since: int | None, safe_until: int | None, *,
     whether the oplog is known to drop its oldest entries.
     """
     found = []
-    harmless = max(_HEALTHY_SECONDS if rolls else _YOUNG_SECONDS, times.seconds / 2)
+    harmless = max(_HEALTHY_SECONDS, times.seconds / 2)
     if still_since is not None and (lag := times.newest - still_since) > _SILENT_SECONDS:
         found.append(
             f"the stream is silent: the cluster has written for {lag} s and nothing of it arrived; "
             "check that a majority of the data-bearing nodes replicates"
         )
-    if safe_until is not None and (age := float(times.newest - safe_until)) > harmless:
+    if rolls and safe_until is not None and (age := float(times.newest - safe_until)) > harmless:
         left = max(0.0, times.seconds - age)
         found.append(
             f"history will be lost: the position is {age:.0f} s old and the oplog holds {times.seconds:.0f} s, {left:.0f} s "

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,9 +50,11 @@ def test_what_is_told(window: int, read_lag: int | None, position_age: int | Non
     assert all(word in problem for word, problem in zip(told, found, strict=True))
 
 
-@pytest.mark.parametrize(("window", "age", "told"), [(33, 17, 0), (901, 900, 0), (901, 901, 1), (86_400, 43_201, 1)])
-def test_the_oplog_of_a_server_made_just_now_is_short_and_loses_nothing(window: int, age: int, told: int) -> None:
-    assert len(judge(OplogTimes(NOW - window, NOW), NOW, NOW - age, rolls=False)) == told
+@pytest.mark.parametrize(("window", "age"), [(33, 17), (1490, 901), (1490, 1490), (86_400, 43_201)])
+def test_an_oplog_that_was_never_cut_is_short_and_loses_nothing(window: int, age: int) -> None:
+    assert judge(OplogTimes(NOW - window, NOW), NOW, NOW - age, rolls=False) == []
+    (found,) = judge(OplogTimes(NOW - window, NOW), NOW, NOW - age, rolls=True)
+    assert found.startswith("history will be lost")
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +193,53 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr("reactor.store.oplog.oplog_times", times)
     return newest
+
+
+YOUNG = OplogTimes(NOW - 1490, NOW, "one:27017")
+
+
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        (YOUNG, False),
+        (replace(YOUNG, newest=NOW + 90), False),
+        (replace(YOUNG, oldest=NOW - 1300), True),
+        (replace(YOUNG, cut=True), True),
+        # Another primary, whose oplog begins elsewhere; then one of which it is known that it was cut.
+        (replace(YOUNG, oldest=NOW - 1300, server="two:27017"), False),
+        (replace(YOUNG, server="two:27017", cut=True), True),
+    ],
+)
+async def test_history_is_in_danger_only_where_the_oplog_is_cut(
+    store: Store, monkeypatch: pytest.MonkeyPatch, alarms: list[str], after: OplogTimes, *, told: bool
+) -> None:
+    said = [YOUNG, after]
+
+    async def times(_: Store) -> OplogTimes:
+        return said.pop(0)
+
+    monkeypatch.setattr("reactor.store.oplog.oplog_times", times)
+    watch = OplogWatch(store)
+    await watch.look(read_until=YOUNG.newest, safe_until=NOW - 901)
+    assert watch.problems == ()
+    await watch.look(read_until=after.newest, safe_until=NOW - 901)
+    assert bool(watch.problems) is told
+    assert any("history will be lost" in line for line in alarms) is told
+
+
+async def test_the_server_says_whether_its_oplog_was_cut(store: Store) -> None:
+    async def cut() -> bool:
+        await flood(store)
+        times = await oplog_times(store)
+        return times is not None and times.cut
+
+    await wait_until(cut, seconds=BOUND, what="the server to cut its oplog and to say so")
+    async with MongoReplicaSet() as young:
+        async with new_store(young.uri) as other:
+            times = await oplog_times(other)
+            assert times is not None
+            assert not times.cut
+            assert times.server
 
 
 async def test_a_stream_that_brings_nothing_is_silent(cluster: list[int], store: Store, alarms: list[str]) -> None:
