@@ -234,12 +234,11 @@ async def test_the_server_says_whether_its_oplog_was_cut(store: Store) -> None:
         return times is not None and times.cut
 
     await wait_until(cut, seconds=BOUND, what="the server to cut its oplog and to say so")
-    async with MongoReplicaSet() as young:
-        async with new_store(young.uri) as other:
-            times = await oplog_times(other)
-            assert times is not None
-            assert not times.cut
-            assert times.server
+    async with MongoReplicaSet() as young, new_store(young.uri) as other:
+        times = await oplog_times(other)
+        assert times is not None
+        assert not times.cut
+        assert times.server
 
 
 async def test_a_stream_that_brings_nothing_is_silent(cluster: list[int], store: Store, alarms: list[str]) -> None:
