@@ -28,6 +28,7 @@ FIELDS: Final = frozenset(
         "bridge",
         "validator",
         "collection",
+        "document_id",
         "key",
         "status",
         "reason",
@@ -36,7 +37,7 @@ FIELDS: Final = frozenset(
         "failures",
     }
 )
-"""What JSON lines carry as fields of their own. For people it is left out: the message says it in words."""
+"""What JSON lines carry as fields of their own (README). For people it is left out: the message says it in words."""
 _QUIET = {
     "aiohttp.access": logging.WARNING,
     "asyncio": logging.WARNING,
@@ -94,6 +95,11 @@ def configure_logs(
     _bridge_standard_logging(number)
 
 
+def name_lines(**fields: str) -> None:
+    """Let every JSON line of this process carry these fields from now on: `bridge`, `validator`."""
+    logger.configure(extra=fields)
+
+
 def _redact_record(record: "Record") -> None:
     """Mask message and extras, so that sinks added by others (tests, tools) get no secret either."""
     record["message"] = redact(record["message"])
@@ -112,9 +118,10 @@ def _json_line(record: "Record") -> str:
         "logger": record["name"],
         "message": record["message"],
     }
+    plain = {name: _plain(value) for name, value in record["extra"].items() if not name.startswith("_")}
+    entry |= {name: value for name, value in plain.items() if name in FIELDS}
     # Apart, so that no caller's name can stand in for the message or the level.
-    extra = {name: _plain(value) for name, value in record["extra"].items() if not name.startswith("_")}
-    if extra:
+    if extra := {name: value for name, value in plain.items() if name not in FIELDS}:
         entry["extra"] = extra
     exception = record["exception"]
     if exception is not None and exception.value is not None:

@@ -12,7 +12,7 @@ nothing of ours but `sentences`.
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -75,6 +75,7 @@ class Outages:
         lasting: bool = True,
         group: str = "",
         level: str = "WARNING",
+        fields: Mapping[str, object] | None = None,
         depth: int = 0,
     ) -> bool:
         """`reporter` tried something and failed. Returns whether this began an outage, that is, wrote its first line.
@@ -88,6 +89,7 @@ class Outages:
                 outage is over, where there is one.
             group: of many reporters of one kind only some are told by themselves.
             level: of the first line.
+            fields: what JSON lines carry besides, of this failure.
             depth: frames between the caller to be named in the log and this call.
         """
         text = cause if isinstance(cause, str) else sentence(cause)
@@ -104,7 +106,7 @@ class Outages:
         self._reported[reporter] = subject
         if began:
             who = "" if reporter == subject else f" ({reporter})"
-            self._log(level, depth + 1, subject, found, f"{subject} fails{who}: {text}")
+            self._log(level, depth + 1, subject, found, f"{subject} fails{who}: {text}", fields)
         else:
             self._sum_up(subject, found, depth + 1)
         return began
@@ -190,9 +192,11 @@ class Outages:
         text = f"{subject} has been failing for {duration(age)}, {_times(found.failures)}, the last time: {found.cause}"
         self._log("WARNING", depth + 1, subject, found, text)
 
-    def _log(self, level: str, depth: int, subject: str, found: _Outage, text: str) -> None:
+    def _log(
+        self, level: str, depth: int, subject: str, found: _Outage, text: str, fields: Mapping[str, object] | None = None
+    ) -> None:
         seconds = round(self._clock() - found.since, 1)
-        log = logger.bind(outage=subject, outage_seconds=seconds, failures=found.failures)
+        log = logger.bind(**(fields or {}), reason=found.cause, outage=subject, outage_seconds=seconds, failures=found.failures)
         log.opt(depth=depth + 1).log(level, "{}", text)
 
 

@@ -32,6 +32,7 @@ from reactor.chains.errors import RpcProblem
 from reactor.chains.ethereum.client import EthereumChain
 from reactor.chains.ethereum.finality import Finality
 from reactor.chains.pocket import PocketChain
+from reactor.commit import software_commit
 from reactor.documents.bridge import Bridge
 from reactor.documents.statuses import REQUESTS, Collection, Status
 from reactor.endpoints import EndpointWatch, SameEvents
@@ -62,6 +63,7 @@ from reactor.handlers.peers import Peers
 from reactor.handlers.reconcile import Reconciler
 from reactor.handlers.refusals import RefusalWatch
 from reactor.handlers.request import Result
+from reactor.handlers.stops import LOOK_SECONDS, Stops
 from reactor.keys.problem import KeyProblem
 from reactor.outages import Outages
 from reactor.parts import (
@@ -117,6 +119,7 @@ _BOOKS_TIMEOUT: Final = 600.0
 """One look at the books: after a long outage thousands of outflows are explained in it."""
 _EXPECTED: Final = (RpcProblem, PyMongoError, StateProblem, KeyProblem, WriteRefusedError, TimeoutError)
 """Errors whose own words say it all: they are logged without a traceback."""
+_STOPS: Final = "reading what is held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +140,9 @@ class Chains:
 class Validator:
     """One validator: its scanners, its reactor, its keys, its own state. Made by `open`, run once, then closed."""
 
-    def __init__(self, settings: Settings, *, observe: bool) -> None:
+    def __init__(self, settings: Settings, *, observe: bool, source: str = "") -> None:
         self.settings = settings
+        self.source = source
         self.observe = observe
         self.bridge = bridge_of(settings)
         self._stack = AsyncExitStack()
@@ -165,9 +169,12 @@ class Validator:
         self.scanners: dict[str, ChainScanner] = {}
 
     @classmethod
-    async def open(cls, settings: Settings, *, observe: bool = False) -> Self:
-        """Open state, keys, chains and store. Raises StateProblem, KeyProblem or StoreProblem, each with its remedy."""
-        validator = cls(settings, observe=observe)
+    async def open(cls, settings: Settings, *, observe: bool = False, source: str = "") -> Self:
+        """Open state, keys, chains and store. `source`: the configuration file, to be told.
+
+        Raises StateProblem, KeyProblem or StoreProblem, each with its remedy.
+        """
+        validator = cls(settings, observe=observe, source=source)
         try:
             await validator._build()
         except BaseException:  # whatever the reason, nothing may stay open
@@ -240,6 +247,7 @@ class Validator:
         self._stack.push_async_callback(admissions.close)
         members = self.settings.ethereum.validator_addresses
         peers = Peers(self.me.address, members, self.settings.engine.heartbeat_interval_s, monotonic)
+        self.stops = Stops(self.journal)
         self.context = Context(
             bridge=self.bridge,
             me=self.me,
@@ -256,6 +264,7 @@ class Validator:
             look=self._look,
             silenced=self._silenced,
             state_replaced=self.state_replaced,
+            tell_stops=self.stops.look,
         )
         self.endpoints = EndpointWatch(self.chains.ethereum, self.chains.pocket, self.settings, self.loops)
         self.books = Books(self.context, lambda chain: self.scanners[chain].scanned)
@@ -354,6 +363,7 @@ class Validator:
                 observe=self.observe,
                 outages=self.outages,
                 answered=partial(self.heads.well, watched.name),
+                tell_stops=self.stops.look,
             )
             self.scanners[watched.name] = scanner
             self.heads.add(watched.name, scanner.heads)
@@ -386,12 +396,14 @@ class Validator:
         # What was imported lives as long as the process: the collector would walk through it again and again.
         gc.collect()
         gc.freeze()
+        self._tell_start()
         supervisor = Supervisor(grace=self.settings.engine.stop_timeout_s + 3.0, stop=stop)
         supervisor.add("reactor", self.reactor.run)
         supervisor.add("books", self._keep_books)
         supervisor.add("endpoints", self.endpoints.run)
         for name, reader in self.second.items():
             supervisor.add(f"second readings of {name}", partial(self._read_twice, name, reader))
+        supervisor.add("stops", self._tell_stops)
         if not self.observe:
             # Before anything is looked at: where nobody else runs with this key, nothing has to wait to be signed.
             await run_until(supervisor.stop, self._first_heartbeat())
@@ -401,7 +413,7 @@ class Validator:
             supervisor.add("probes", self._probe)
             supervisor.last("last heartbeat", self.exchange.say_stopped)
         logger.info(
-            "validator {} of vault {} and token {}{}",
+            "validator {} of vault {} and token {}{}: it runs",
             self.me.address or "(no key)",
             self.bridge.vault,
             self.bridge.wpokt,
@@ -409,6 +421,21 @@ class Validator:
         )
         await supervisor.run()
         logger.info("stopped")
+
+    def _tell_start(self) -> None:
+        """One line that says which software, configuration and bridge this is, and as whom it runs."""
+        bridge, commit = self.bridge, software_commit()
+        logger.info(
+            "bridge-reactor {}{}: validator {}{} of wPOKT bridge {} (vault {} on Pocket {}, token {} on Ethereum {}), "
+            "Ethereum address {}, Pocket key {}, configuration {}",
+            software_version(),
+            f" (commit {commit})" if commit else "",
+            self.hearts.instance.validator_id,
+            ", observing" if self.observe else "",
+            *(bridge.identity_hash()[:12], bridge.vault, bridge.pocket_chain_id, bridge.wpokt, bridge.ethereum_chain_id),
+            *(self.me.address or "none", self.me.pocket_key or "none", self.source or "not from a file"),
+        )
+        self.stops.look()
 
     # ------------------------------------------------------------------ loops beside the reactor
 
@@ -433,6 +460,17 @@ class Validator:
         for role, document_id in self.ledger.take_retries():
             for cause in (Cause.SWEEP, Cause.TIMER):
                 self.reactor.ring(self.store.names[Collection(role)], ObjectId(document_id), cause)
+
+    async def _tell_stops(self, stop: asyncio.Event) -> None:
+        """Tell within seconds what an operator's verb has held, paused or released from another process."""
+
+        async def look() -> None:
+            self.stops.look()
+
+        async def rest(stop: asyncio.Event) -> None:
+            await wait_for_any(stop, seconds=LOOK_SECONDS)
+
+        await self.loops.repeat(stop, _STOPS, look, rest)
 
     async def _ring_if_members_changed(self) -> None:
         """With another threshold or other members, signed mints may no longer pass: each is looked at again, once."""

@@ -133,8 +133,10 @@ class ChainScanner:
         observe: bool = False,
         outages: Outages | None = None,
         answered: Callable[[], None] = lambda: None,
+        tell_stops: Callable[[], None] = lambda: None,
     ) -> None:
-        """`outages`: where failures are told. `answered` is called whenever the chain could be read."""
+        """`outages`: where failures are told. `answered` is called whenever the chain could be read, `tell_stops`
+        when something was held."""
         self._watched = watched
         self.bridge = bridge
         self._ledger = ledger
@@ -146,10 +148,11 @@ class ChainScanner:
         self._observe = observe
         self._outages = outages or Outages()
         self._answered = answered
+        self._tell_stops = tell_stops
+        self._told = ""
         self._inserting = f"inserting events of {watched.name}"
         self._rereading = f"reading blocks of {watched.name} again"
         self._newest: View | None = None
-        self._told = ""
         self.scanned = Scanned()
         """How the last look at the chain went."""
 
@@ -334,11 +337,9 @@ class ChainScanner:
         """
         what = what[:500]
         number = self._journal.hold(SIGNING, HoldReason.DEEP_REORG.value, what, "validator", subject=what)
-        held = any(one.id == number for one in self._journal.holds())
-        if held and what != self._told:
-            logger.error("{}: signing stops until released: {}", self._watched.name, what)
-            self._told = what
-        return held
+        self._tell_stops()
+        self._told = what
+        return any(one.id == number for one in self._journal.holds())
 
     async def _publish(self, result: WindowResult) -> None:
         await self._insert_missing((*result.new, *result.changed))

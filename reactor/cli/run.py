@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,7 +40,8 @@ def run(config: ConfigOption = None, observe: ObserveOption = False) -> None:
     """
     import signal
 
-    from reactor.logs import configure_logs
+    from reactor.logs import configure_logs, name_lines
+    from reactor.settings.sources import find_file
     from reactor.signals import Terminated
 
     # A terminal that is closed, or a tool that rotates logs, must not end it before it can say what it does with the signal.
@@ -46,18 +49,20 @@ def run(config: ConfigOption = None, observe: ObserveOption = False) -> None:
     try:
         settings = read_settings(config)
         configure_logs(settings.log.level, settings.log.format, secrets=settings.secrets())
-        asyncio.run(_run(settings, observe=observe))
+        name_lines(bridge=settings.identity_hash()[:12], validator=settings.validator.name or socket.gethostname())
+        file = find_file(config, os.environ)
+        asyncio.run(_run(settings, observe=observe, source=str(file.absolute()) if file is not None else ""))
     except Terminated:
         raise typer.Exit(0) from None  # it was asked to end, and has ended
 
 
-async def _run(settings: Settings, *, observe: bool) -> None:
+async def _run(settings: Settings, *, observe: bool, source: str) -> None:
     from reactor.engine.supervisor import Stop
     from reactor.engine.tasks import unless
 
     # Before anything else: a stop must be heard however long a dependency is waited for.
     with Stop().on_signals() as stop:
-        validator = await unless(stop.asked, _started(settings, observe=observe))
+        validator = await unless(stop.asked, _started(settings, observe=observe, source=source))
         if validator is None:
             return
         try:
@@ -66,10 +71,11 @@ async def _run(settings: Settings, *, observe: bool) -> None:
             await validator.close()
 
 
-async def _started(settings: Settings, *, observe: bool) -> Validator:
+async def _started(settings: Settings, *, observe: bool, source: str) -> Validator:
     """The validator, once all that it needs was found to be there. Raises Problem where it was not."""
     from loguru import logger
 
+    from reactor.logs import name_lines
     from reactor.preflight import failures, preflight
     from reactor.validator import Validator
 
@@ -82,7 +88,9 @@ async def _started(settings: Settings, *, observe: bool) -> Validator:
         names = ", ".join(dict.fromkeys(result.name for result in failed))
         remedies = "; ".join(dict.fromkeys(result.remedy for result in failed if result.remedy))
         raise Problem(f"not started: {names}", remedies, _code(failed))
-    return await Validator.open(settings, observe=observe)
+    validator = await Validator.open(settings, observe=observe, source=source)
+    name_lines(bridge=settings.identity_hash()[:12], validator=validator.hearts.instance.validator_id)
+    return validator
 
 
 def _code(failed: list[CheckResult]) -> int:

@@ -401,7 +401,8 @@ class Dispatcher:
         pause = self._limits.backoff.pause(entry.failures, self._rng)
         self._due_within(entry.key, pause)
         group = f"{entry.key.collection} documents"
-        began = self._outages.failed(_shown(entry.key), tellable(error), lasting=False, group=group)
+        fields = {"collection": entry.key.collection, "document_id": str(entry.key.id)}
+        began = self._outages.failed(_shown(entry.key), tellable(error), lasting=False, group=group, fields=fields)
         if began and not isinstance(error, self._expected):
             logger.opt(exception=error).error("{}: this should not happen, please report it", _shown(entry.key))
 

@@ -115,6 +115,8 @@ class Books:
         self._context.ledger.explain(key)
 
     def _hold(self, scope: str, reason: HoldReason, detail: str, subject: str) -> None:
-        logger.error("{} is held, {}: {}. Release it once it is explained: reactor release", scope, reason.value, detail)
-        if not self._context.me.observes:
-            self._context.journal.hold(scope, reason.value, detail, "validator", subject=subject)
+        if self._context.me.observes:
+            logger.error("would hold {}, {}: {}", scope, reason.value, detail)
+            return
+        self._context.journal.hold(scope, reason.value, detail, "validator", subject=subject)
+        self._context.tell_stops()

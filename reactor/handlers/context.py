@@ -40,7 +40,8 @@ class Context:
     `members` are the configured validators' Ethereum addresses: they only order turns; who counts is the contract's word.
     `identity_clash` says why the others' heartbeats forbid signing, or is empty;
     `silenced` the same because of another process with this key; `state_replaced` because a file of the own state is not the one
-    that this process opened, looked at whenever it is asked. `claims`: since when (seconds since the epoch) a document has
+    that this process opened, looked at whenever it is asked. `tell_stops` writes to the log what is held or released and was not
+    told yet; it is called after this process has held something. `claims`: since when (seconds since the epoch) a document has
     claimed its status, as seen by this process. `lookups` bounds what is asked for documents of unknown events; `look` has a
     block read again in which the own node shows such a transaction (kind of event, hash, height).
     """
@@ -59,6 +60,7 @@ class Context:
     identity_clash: Callable[[], str] = lambda: ""
     silenced: Callable[[], str] = lambda: ""
     state_replaced: Callable[[], str] = lambda: ""
+    tell_stops: Callable[[], None] = lambda: None
     claims: Remembered[object, tuple[str, float]] = field(default_factory=Remembered)
     lookups: LookUps = field(default_factory=LookUps)
     look: Callable[[EventKind, str, int], None] = lambda _kind, _tx, _height: None

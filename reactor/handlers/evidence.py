@@ -5,8 +5,6 @@ It lies in a document, or one's own heartbeat tells of it: the earlier process w
 
 from typing import Literal
 
-from loguru import logger
-
 from reactor.documents.models import Heartbeat
 from reactor.documents.reasons import HoldReason
 from reactor.handlers.context import Context
@@ -27,8 +25,8 @@ def own_signature_known(
     if context.journal.knows(origin.key, outcome, attempt) is not None or not context.journal.covers(chain, origin.event.height):
         return True
     detail = f"a valid own signature over {origin.key} is not in the signing journal"
-    logger.error("{}: signing stops until released", detail)
     context.journal.hold(SIGNING, HoldReason.LOST_JOURNAL.value, detail, "validator", subject=origin.key)
+    context.tell_stops()
     return False
 
 
@@ -52,6 +50,6 @@ def heartbeat_known(context: Context, beat: Heartbeat) -> bool:
         f"process {beat.instance[:32]} on {beat.hostname[:80]} signed with this key at"
         f" {beat.last_signature_at:%Y-%m-%d %H:%M:%S} UTC, later than all that the signing journal knows: it is an old copy"
     )
-    logger.error("{}: signing stops until released", detail)
     journal.hold(SIGNING, HoldReason.LOST_JOURNAL.value, detail, "validator", subject=subject)
+    context.tell_stops()
     return False

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
-from loguru import logger
 
 from reactor.chains.ethereum.eip712 import mint_digest, recover_signer, typed_data
 from reactor.chains.ethereum.types import ContractFacts
@@ -100,7 +99,7 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
             return None
         self._own.set(document_id, (seen.key, signature))
         self.labels.set(document_id, Label(seen.key, Status.CONFIRMED.value, "pocket", seen.event.height))
-        logger.info("mint {}: signed", seen.key)
+        self.log(seen.key, Status.CONFIRMED.value).info("mint {}: signed", seen.key)
         if place > 0 and not self.context.turns.audits(completion(seen.key), quorum.threshold):
             self._listens.set(document_id, True)
         return self._after_ahead(place, quorum)

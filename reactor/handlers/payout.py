@@ -5,8 +5,6 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
-from loguru import logger
-
 from reactor.chains.pocket import AssembleError, ReturnTx, assemble, return_entropy, tx_hash, verify_share
 from reactor.documents.classification import ToPay, classify_burn
 from reactor.documents.events import Burn, Deposit, Returned
@@ -263,7 +261,7 @@ class PayoutHandler(RequestHandler[Document, PayoutFacts]):
             return _OTHER_SET
         self.context.journal.submitted(plan.key, payment.attempt, int(self.context.now().timestamp()))
         said = await self.context.pocket.submit(raw, again=decision.again)
-        logger.info("{} {}: return transaction posted: {}", self.collection.value, plan.key, said)
+        self.log(plan.key, handling.status).info("{} {}: return transaction posted: {}", self.collection.value, plan.key, said)
         self._submitted_at.set(plan.key, self.context.heads.height("pocket"))
         if decision.again:
             params = {"return_tx_hash": document.return_tx_hash}

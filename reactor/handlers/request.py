@@ -5,7 +5,7 @@ The doorbell's content is never used: a handling starts from the document as it 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from bson import ObjectId
 from loguru import logger
@@ -28,6 +28,9 @@ from reactor.state.verdicts import Refused
 from reactor.store import signatures, updates
 from reactor.store.reading import KEY_FIELDS, Found
 from reactor.store.updates import Update
+
+if TYPE_CHECKING:
+    from loguru import Logger
 
 Result = Wait | Rest
 F = TypeVar("F", bound=Common)
@@ -78,6 +81,7 @@ class RequestHandler(ABC, Generic[D, F]):
         self.context = context
         self.labels: Remembered[ObjectId, Label] = Remembered()
         self._would_do: Remembered[tuple[str, str], object] = Remembered()
+        self._disputed: Remembered[ObjectId, bool] = Remembered()
 
     @abstractmethod
     async def plan(self, document: D, origin: Origin, *, oversized: bool) -> Plan[F]:
@@ -147,12 +151,32 @@ class RequestHandler(ABC, Generic[D, F]):
         self.labels.set(document_id, Label(origin.key, document.status, origin.chain, origin.height))
         plan = await self.plan(document, origin, oversized=found.raw is None)
         decision = self.decide(document, plan.facts)
-        logger.debug("{} {} {}: {}", self.collection.value, origin.key, document.status, decision)
+        self.log(origin.key, document.status).debug("{} {} {}: {}", self.collection.value, origin.key, document.status, decision)
+        self._tell_dispute(document_id, origin.key, document.status, decision)
         handling = Handling(document_id, found, document, plan)
         result = await self._carry_out(handling, decision)
         self._settle(origin, result, document_id)
         await self.ended(handling, result)
         return result
+
+    def log(self, key: str, status: str = "", reason: str = "") -> "Logger":
+        """The log with the fields that JSON lines carry of a document."""
+        fields = {"collection": self.collection.value, "key": key, "status": status, "reason": reason}
+        return logger.bind(**{name: value for name, value in fields.items() if value})
+
+    def _tell_dispute(self, document_id: ObjectId, key: str, status: str, decision: Decision) -> None:
+        """When a document becomes disputed, and when it is no more."""
+        disputed = isinstance(decision, Wait) and decision.reason is WaitReason.DISPUTED
+        if disputed == (self._disputed.get(document_id) is not None):
+            return
+        bound = self.log(key, status, WaitReason.DISPUTED.value)
+        if isinstance(decision, Wait) and disputed:
+            self._disputed.set(document_id, True)
+            what = ", ".join(f"{name} {value}" for name, value in decision.params.items())
+            bound.error("{} {} is disputed ({}): this validator leaves it alone", self.collection.value, key, what)
+        else:
+            self._disputed.forget(document_id)
+            bound.info("{} {} is disputed no more", self.collection.value, key)
 
     async def _missing(self, document_id: ObjectId) -> Result:
         """A deleted document of an event in the own ledger is inserted again; any other is nobody's."""
@@ -246,7 +270,7 @@ class RequestHandler(ABC, Generic[D, F]):
             self.context.journal.hold(
                 event_scope(plan.key), decision.reason.value, decision.detail, "validator", subject=decision.detail
             )
-            logger.error("{} {} is held: {} ({})", self.collection.value, plan.key, decision.reason.value, decision.detail)
+            self.context.tell_stops()
         return Wait(WaitReason.HELD, {"reason": decision.reason.value, "detail": decision.detail}, Wake(after=5.0))
 
     async def _in_turn(self, handling: Handling[D, F], decision: Move | Repair | Complete | Submit) -> Result | None:
@@ -310,7 +334,8 @@ class RequestHandler(ABC, Generic[D, F]):
 
     async def _repair(self, handling: Handling[D, F], decision: Repair) -> Update:
         key, now = handling.plan.key, self.context.now()
-        logger.warning("{} {} was not what the chains say: {}", self.collection.value, key, decision.reason)
+        bound = self.log(key, handling.status, decision.reason)
+        bound.warning("{} {} was not what the chains say: {}", self.collection.value, key, decision.reason)
         fresh = handling.plan.origin.document
         if fresh is not None and (handling.found.raw is None or set(KEY_FIELDS[self.collection]) & set(decision.fields)):
             # Another document may hold the key that this one gets back: the unique index would refuse the repair for ever.
@@ -340,7 +365,9 @@ class RequestHandler(ABC, Generic[D, F]):
         if not await self.context.requests.write(update):
             return None
         kind = type(decision).__name__.lower()
-        logger.info("{} {}: {} {}", self.collection.value, plan.key, kind, getattr(decision, "reason", ""))
+        reason = getattr(decision, "reason", "")
+        bound = self.log(plan.key, decision.to.value if isinstance(decision, Move) else "", reason)
+        bound.info("{} {}: {} {}", self.collection.value, plan.key, kind, reason)
         if isinstance(decision, Repair):
             self.context.ledger.count_repair(f"{self.collection.value}:{plan.key}")
         wake = Wake(after=_AFTER_WRITE)
@@ -358,6 +385,7 @@ class RequestHandler(ABC, Generic[D, F]):
             return Wait(WaitReason.NOT_SEEN, {"block": event.block.hash}, Wake(after=2.0))
         verdict = await self.context.admissions.admit(plan.entry(decision))
         if isinstance(verdict, Refused):
+            self.context.tell_stops()  # a limit may hold it now
             return Wait(verdict.reason.wait, {"detail": verdict.detail}, Wake(after=5.0))
         signature = plan.signature_text(await self.signer.sign(plan.message, "request"))
         # SECURITY: a key service may take its time, and a file that went meanwhile takes what was noted with it.
@@ -366,7 +394,8 @@ class RequestHandler(ABC, Generic[D, F]):
         if not await self.context.requests.write(self._append(handling, signature)):
             return None
         have = len(plan.facts.signatures.valid)
-        logger.info("{} {}: signed, {} of {}", self.collection.value, plan.key, have + 1, plan.needed)
+        bound = self.log(plan.key, handling.status)
+        bound.info("{} {}: signed, {} of {}", self.collection.value, plan.key, have + 1, plan.needed)
         return self._wait(plan, Wait(WaitReason.SIGNATURES, {"have": str(have + 1), "need": str(plan.needed)}))
 
     def _append(self, handling: Handling[D, F], signature: str) -> Update:

@@ -1,6 +1,7 @@
 """What an operator or the validator itself has stopped: holds and pauses, with their history. Each validator's own."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection
 from typing import Literal
@@ -46,6 +47,18 @@ class Hold:
     released_by: str | None
     released_at: int | None
     released_why: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A further attempt of a payout that an operator allowed. `number` grows with each; `at` as in `Hold`."""
+
+    number: int
+    event: str
+    attempt: int
+    by: str
+    at: int
+    why: str
 
 
 def active_hold(
@@ -133,6 +146,25 @@ class Holds:
     def hold_history(self) -> list[Hold]:
         """All holds and pauses there ever were, oldest first."""
         return [Hold(*row) for row in self._db.read(f"SELECT {_COLUMNS} FROM holds ORDER BY id")]  # noqa: S608
+
+    def holds_after(self, number: int) -> list[Hold]:
+        """The holds and pauses with a greater id, active or not, oldest first."""
+        return [Hold(*row) for row in self._db.read(f"SELECT {_COLUMNS} FROM holds WHERE id > ? ORDER BY id", (number,))]  # noqa: S608
+
+    def holds_of(self, numbers: Sequence[int]) -> list[Hold]:
+        """The holds and pauses with these ids, active or not, oldest first."""
+        query = f"SELECT {_COLUMNS} FROM holds WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608
+        return [Hold(*row) for row in self._db.read(query, (json.dumps(list(numbers)),))] if numbers else []
+
+    def newest_hold(self) -> int:
+        """The id of the newest hold or pause, active or not; 0 if there never was one."""
+        row = self._db.read_one("SELECT max(id) FROM holds")
+        return int(row[0] or 0) if row else 0
+
+    def attempts_after(self, number: int) -> list[Attempt]:
+        """The attempts that operators allowed after the one with this number, oldest first."""
+        rows = self._db.read("SELECT rowid, event, attempt, by, at, why FROM releases WHERE rowid > ? ORDER BY rowid", (number,))
+        return [Attempt(*row) for row in rows]
 
     def held(self, event: str, direction: Direction, recipient: str = "") -> Hold | None:
         """The oldest active hold that would refuse a signature for this event: for showing; `sign_batch` asks again itself.

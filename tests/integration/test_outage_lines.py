@@ -1,8 +1,10 @@
 """What a real validator process writes to its log while something that it needs is away: a handful of lines, not one per try."""
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,11 @@ import pytest_asyncio
 
 from infra.localnet.lines import Line
 from infra.localnet.network import Localnet
+from reactor.commit import software_commit
+from reactor.documents.keys import deposit_key
 from reactor.documents.statuses import Collection, Status
+from reactor.parts import software_version
+from reactor.state.journal import Journal
 
 pytestmark = [
     pytest.mark.integration,
@@ -122,3 +128,44 @@ async def test_an_ethereum_node_is_restarted_empty(watched: Watched) -> None:
     print(*lines, sep="\n")
     assert sum("is below block" in line for line in lines) == 1
     assert len(lines) <= 10, "\n".join(lines)
+
+
+async def test_what_an_operator_does_from_another_process_is_told_by_the_running_validator(watched: Watched) -> None:
+    watched.forget()
+    with closing(Journal.open(watched.net.validators[0].state, watched.net.bridge)) as verb:
+        verb.pause("mint", "alice@ops", "maintenance")
+        await watched.until_said("ERROR", "signing of mints is paused by alice@ops: maintenance")
+        verb.resume("mint", "alice@ops", "done")
+        await watched.until_said("WARNING", "signing of mints is resumed by alice@ops: done")
+        verb.hold("signing", "operator", "looks odd", "bob@ops")
+        await watched.until_said("ERROR", "signing is held, operator: looks odd (by bob@ops)")
+        verb.release("signing", "bob@ops", "it was well")
+        await watched.until_said("WARNING", "signing is released by bob@ops: it was well")
+
+
+async def test_each_line_of_a_run_is_an_object_with_fields(watched: Watched) -> None:
+    one = watched.net.validators[0]
+    await one.stop()
+    one.config.write_text(one.config.read_text().replace('format = "human"', 'format = "json"'))
+    watched.forget()
+    await one.start()
+    refund = await watched.net.users[1].deposit(AMOUNT, memo="no memo either")
+    key = deposit_key(watched.net.bridge, refund)
+
+    def entries() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in watched.lines()]
+
+    await watched.until(lambda: any(entry.get("key") == key for entry in entries()), "a line about the refund")
+    await one.stop()
+    bridge = watched.net.bridge.identity_hash()[:12]
+    lines = entries()
+    assert {(line["bridge"], line["validator"]) for line in lines} == {(bridge, one.name)}
+    assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
+    first = next(line["message"] for line in lines if line["message"].startswith("bridge-reactor "))
+    identity = watched.net.bridge
+    told = [one.name, bridge, identity.vault, identity.pocket_chain_id, identity.wpokt, str(identity.ethereum_chain_id)]
+    for part in (*told, one.address, one.public_key, str(one.config), software_version(), software_commit()):
+        assert part in first
+    of_document = [line for line in lines if line.get("key") == key]
+    assert {line["collection"] for line in of_document} == {"invalid_mint"}
+    assert any(line.get("reason") for line in of_document)

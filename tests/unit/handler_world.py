@@ -20,6 +20,7 @@ from reactor.documents.statuses import Collection
 from reactor.handlers.claims import Turns
 from reactor.handlers.context import Context, Me
 from reactor.handlers.request import RequestHandler
+from reactor.handlers.stops import Stops
 from reactor.keys.local import Ed25519Signer, Secp256k1Signer
 from reactor.state.journal import Journal, JournalEntry
 from reactor.state.ledger import Ledger
@@ -227,6 +228,8 @@ def make_world(directory: Path, *, members: int = 3, threshold: int = 2) -> Worl
     ledger = Ledger.open(directory, bridge)
     journal = Journal.create(directory, bridge, {"pocket": 0, "ethereum": 0})
     me = Me(keys[0].address, pocket_keys[0].public_key, keys[0], pocket_keys[0])
+    stops = Stops(journal)
+    stops.look()
     context = Context(
         bridge=bridge,
         me=me,
@@ -239,6 +242,7 @@ def make_world(directory: Path, *, members: int = 3, threshold: int = 2) -> Worl
         heads=heads,
         turns=Turns(me.address, lambda: [me.address], lambda: 0.0),
         now=lambda: NOW,
+        tell_stops=stops.look,
     )
     return World(bridge, context, requests, ethereum, pocket, heads, ledger, journal, keys, pocket_keys)
 

@@ -29,7 +29,7 @@ def _restored(monkeypatch):
         logging.getLogger(name).setLevel(before)
     logging.captureWarnings(False)
     logger.remove()
-    logger.configure(patcher=lambda record: None)
+    logger.configure(patcher=lambda record: None, extra={})
     logger.add(sys.stderr)
 
 
@@ -64,6 +64,25 @@ def test_json_lines_are_json_and_extras_stand_apart():
     assert entry["extra"]["height"] == 7
     assert entry["extra"]["ok"] is True
     assert "T" in entry["time"]
+
+
+def test_what_everybody_asks_for_are_fields_of_a_json_line():
+    stream = configured("json")
+    logs.name_lines(bridge="abc", validator="v-1")
+    logger.bind(collection="mint", key="k", status="confirmed", reason=f"has {SECRET}", height=7).info("x")
+    logger.info("y")
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    assert (first["bridge"], first["validator"], first["collection"], first["key"]) == ("abc", "v-1", "mint", "k")
+    assert (first["status"], first["reason"], first["extra"]) == ("confirmed", f"has {foreign.MASK}", {"height": 7})
+    assert {"bridge", "validator"} < set(second)
+    assert "extra" not in second
+
+
+def test_people_do_not_read_twice_what_the_message_says():
+    stream = configured("human")
+    logs.name_lines(bridge="abc", validator="v-1")
+    logger.bind(**dict.fromkeys(logs.FIELDS, "field"), height=7).info("x")
+    assert stream.getvalue().rstrip().endswith("x · height=7")
 
 
 @pytest.mark.parametrize("form", ["human", "json"])

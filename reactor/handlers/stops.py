@@ -1,0 +1,94 @@
+"""What stops signing, told in the log: each hold, pause, limit and release once, whoever made it.
+
+Operators' verbs write them from other processes, the journal's own limits inside its transactions. So there is one place that
+looks at what the journal holds and tells what has changed: at once after this process has held something, else every second.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from loguru import logger
+
+from reactor.outages import duration
+from reactor.state.holds import PAUSED, SIGNING, Hold, direction_scope
+from reactor.state.journal import Journal
+from reactor.state.limits import LIMIT_REASONS
+
+LOOK_SECONDS: Final = 1.0
+MOST_TOLD: Final = 20
+"""Lines of one look; more are counted: a limit may hold a thousand deposits at once."""
+_DIRECTIONS: Final = {direction_scope("mint"): "signing of mints", direction_scope("payout"): "signing of payouts"}
+
+
+class Stops:
+    """Compares what is held with what was told. The first look tells what is held since before the start."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._held: dict[int, Hold] = {}
+        self._newest_hold = 0
+        self._newest_attempt = 0
+        self._looked = False
+
+    def look(self) -> None:
+        """Tell what has changed since the last look. Raises StateProblem where the journal cannot be read."""
+        active = {hold.id: hold for hold in self._journal.holds()}
+        newest = max(self._newest_hold, *active, self._journal.newest_hold()) if active else self._journal.newest_hold()
+        allowed = self._journal.attempts_after(self._newest_attempt)
+        if self._looked:
+            begun = self._journal.holds_after(self._newest_hold)
+            gone = [number for number in self._held if number not in active]
+            ended = [*self._journal.holds_of(gone), *(hold for hold in begun if hold.released_at is not None)]
+            self._tell("ERROR", [(_begun(hold), hold) for hold in begun])
+            self._tell("WARNING", [(_ended(hold), hold) for hold in ended])
+            for one in allowed[:MOST_TOLD]:
+                text = f"{one.event}: attempt {one.attempt} is released by {_by(one.by, one.why)}"
+                logger.bind(key=one.event, reason="released").warning("{}", text)
+        else:
+            self._tell("WARNING", [(_since(hold), hold) for hold in active.values()])
+        self._held, self._newest_hold, self._looked = active, newest, True
+        self._newest_attempt = max([self._newest_attempt, *(one.number for one in allowed)])
+
+    @staticmethod
+    def _tell(level: str, lines: list[tuple[str, Hold]]) -> None:
+        for text, hold in lines[:MOST_TOLD]:
+            key = hold.scope.removeprefix("event:") if hold.scope.startswith("event:") else ""
+            logger.bind(reason=hold.reason, **({"key": key} if key else {})).log(level, "{}", text)
+        if len(lines) > MOST_TOLD:
+            logger.log(level, "{} more like these: reactor journal show", len(lines) - MOST_TOLD)
+
+
+def _what(scope: str) -> str:
+    """What a scope stops, for people."""
+    if scope == SIGNING:
+        return "signing"
+    kind, _, name = scope.partition(":")
+    return _DIRECTIONS.get(scope) or (f"signing for recipient {name}" if kind == "recipient" else name or scope)
+
+
+def _begun(hold: Hold) -> str:
+    if hold.reason == PAUSED:
+        return f"{_what(hold.scope)} is paused by {_by(hold.by, hold.detail)}; it goes on with: reactor resume"
+    text = f"{_what(hold.scope)} is held, {hold.reason}: {hold.detail or 'no reason given'} (by {hold.by})"
+    if hold.reason in LIMIT_REASONS:
+        return f"{text}. It ends by itself, or with: reactor release"
+    return f"{text}. Release it once it is explained: reactor release"
+
+
+def _since(hold: Hold) -> str:
+    return f"since {datetime.fromtimestamp(hold.at, UTC):%Y-%m-%d %H:%M:%S} UTC: {_begun(hold)}"
+
+
+def _ended(hold: Hold) -> str:
+    kind = "resumed" if hold.reason == PAUSED else "released"
+    after = duration((hold.released_at or hold.at) - hold.at)
+    who = _by(hold.released_by or "?", hold.released_why or "")
+    return f"{_what(hold.scope)} is {kind} by {who}; it was {_was(hold)} for {after}"
+
+
+def _was(hold: Hold) -> str:
+    return "paused" if hold.reason == PAUSED else f"held ({hold.reason})"
+
+
+def _by(who: str, why: str) -> str:
+    return f"{who}: {why}" if why else who
