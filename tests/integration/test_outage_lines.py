@@ -118,18 +118,6 @@ async def test_mongo_is_down(watched: Watched) -> None:
     await away(watched, lambda: quietly(lambda: mongo.kill(0)), lambda: mongo.start(0), "MongoDB")
 
 
-async def test_an_ethereum_node_is_restarted_empty(watched: Watched) -> None:
-    watched.forget()
-    await watched.net.anvil.stop()
-    await watched.net.anvil.start()
-    await watched.until_said("ERROR", "the Ethereum node fails: the head", "the node was reset or follows another chain")
-    await asyncio.sleep(SECONDS)
-    lines = of_outages(watched.lines())
-    print(*lines, sep="\n")
-    assert sum("is below block" in line for line in lines) == 1
-    assert len(lines) <= 10, "\n".join(lines)
-
-
 async def test_what_an_operator_does_from_another_process_is_told_by_the_running_validator(watched: Watched) -> None:
     watched.forget()
     with closing(Journal.open(watched.net.validators[0].state, watched.net.bridge)) as verb:
@@ -157,6 +145,7 @@ async def test_each_line_of_a_run_is_an_object_with_fields(watched: Watched) -> 
 
     await watched.until(lambda: any(entry.get("key") == key for entry in entries()), "a line about the refund")
     await one.stop()
+    one.config.write_text(one.config.read_text().replace('format = "json"', 'format = "human"'))
     bridge = watched.net.bridge.identity_hash()[:12]
     lines = entries()
     assert {(line["bridge"], line["validator"]) for line in lines} == {(bridge, one.name)}
@@ -169,3 +158,17 @@ async def test_each_line_of_a_run_is_an_object_with_fields(watched: Watched) -> 
     of_document = [line for line in lines if line.get("key") == key]
     assert {line["collection"] for line in of_document} == {"invalid_mint"}
     assert any(line.get("reason") for line in of_document)
+
+
+async def test_an_ethereum_node_is_restarted_empty(watched: Watched) -> None:
+    """The last test of this module: the contracts are gone with it."""
+    await watched.net.start_validators(watched.net.validators[0])
+    watched.forget()
+    await watched.net.anvil.stop()
+    await watched.net.anvil.start()
+    await watched.until_said("ERROR", "the Ethereum node fails: the head", "the node was reset or follows another chain")
+    await asyncio.sleep(SECONDS)
+    lines = of_outages(watched.lines())
+    print(*lines, sep="\n")
+    assert sum("is below block" in line for line in lines) == 1
+    assert len(lines) <= 10, "\n".join(lines)
