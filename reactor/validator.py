@@ -397,6 +397,7 @@ class Validator:
         gc.collect()
         gc.freeze()
         self._tell_start()
+        await self.loops.attempt(_STOPS, self._look_at_stops)
         supervisor = Supervisor(grace=self.settings.engine.stop_timeout_s + 3.0, stop=stop)
         supervisor.add("reactor", self.reactor.run)
         supervisor.add("books", self._keep_books)
@@ -435,7 +436,6 @@ class Validator:
             *(bridge.identity_hash()[:12], bridge.vault, bridge.pocket_chain_id, bridge.wpokt, bridge.ethereum_chain_id),
             *(self.me.address or "none", self.me.pocket_key or "none", self.source or "not from a file"),
         )
-        self.stops.look()
 
     # ------------------------------------------------------------------ loops beside the reactor
 
@@ -464,13 +464,13 @@ class Validator:
     async def _tell_stops(self, stop: asyncio.Event) -> None:
         """Tell within seconds what an operator's verb has held, paused or released from another process."""
 
-        async def look() -> None:
-            self.stops.look()
-
         async def rest(stop: asyncio.Event) -> None:
             await wait_for_any(stop, seconds=LOOK_SECONDS)
 
-        await self.loops.repeat(stop, _STOPS, look, rest)
+        await self.loops.repeat(stop, _STOPS, self._look_at_stops, rest)
+
+    async def _look_at_stops(self) -> None:
+        self.stops.look()
 
     async def _ring_if_members_changed(self) -> None:
         """With another threshold or other members, signed mints may no longer pass: each is looked at again, once."""
