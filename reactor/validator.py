@@ -32,7 +32,6 @@ from reactor.chains.errors import RpcProblem
 from reactor.chains.ethereum.client import EthereumChain
 from reactor.chains.ethereum.finality import Finality
 from reactor.chains.pocket import PocketChain
-from reactor.commit import software_commit
 from reactor.documents.bridge import Bridge
 from reactor.documents.statuses import REQUESTS, Collection, Status
 from reactor.endpoints import EndpointWatch, SameEvents
@@ -49,6 +48,7 @@ from reactor.engine.reactor import Reactor, SweepOptions
 from reactor.engine.supervisor import Stop, Supervisor
 from reactor.engine.tasks import run_until, wait_for_any
 from reactor.exchange import HEARTBEAT, HeartbeatExchange
+from reactor.first_line import first_line
 from reactor.flows.decisions import Wait
 from reactor.flows.facts import Quorum
 from reactor.handlers.agreement import agreed
@@ -396,7 +396,7 @@ class Validator:
         # What was imported lives as long as the process: the collector would walk through it again and again.
         gc.collect()
         gc.freeze()
-        self._tell_start()
+        logger.info(first_line(self.bridge, self.me, self.hearts.instance, observe=self.observe, source=self.source))
         await self.loops.attempt(_STOPS, self._look_at_stops)
         supervisor = Supervisor(grace=self.settings.engine.stop_timeout_s + 3.0, stop=stop)
         supervisor.add("reactor", self.reactor.run)
@@ -422,20 +422,6 @@ class Validator:
         )
         await supervisor.run()
         logger.info("stopped")
-
-    def _tell_start(self) -> None:
-        """One line that says which software, configuration and bridge this is, and as whom it runs."""
-        bridge, commit = self.bridge, software_commit()
-        logger.info(
-            "bridge-reactor {}{}: validator {}{} of wPOKT bridge {} (vault {} on Pocket {}, token {} on Ethereum {}), "
-            "Ethereum address {}, Pocket key {}, configuration {}",
-            software_version(),
-            f" (commit {commit})" if commit else "",
-            self.hearts.instance.validator_id,
-            ", observing" if self.observe else "",
-            *(bridge.identity_hash()[:12], bridge.vault, bridge.pocket_chain_id, bridge.wpokt, bridge.ethereum_chain_id),
-            *(self.me.address or "none", self.me.pocket_key or "none", self.source or "not from a file"),
-        )
 
     # ------------------------------------------------------------------ loops beside the reactor
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 import aiohttp
 
 from reactor.chains.errors import retry_after_seconds
+from reactor.sentences import meaning
 
 __all__ = ["Failure", "Http", "NoReply", "Reply", "parse_json"]
 
@@ -73,11 +74,11 @@ class Http:
             raise NoReply(Failure.LATE, f"no answer in {self._seconds:g} s") from None
         # SECURITY: the texts of these errors may repeat the whole URL, and with it a provider's key: only the kind is told.
         except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
-            raise NoReply(Failure.UNREADABLE, f"unreadable answer ({type(error).__name__})") from None
+            raise NoReply(Failure.UNREADABLE, f"unreadable answer: {meaning(error)}") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise NoReply(Failure.UNREACHABLE, type(error).__name__) from None
+            raise NoReply(Failure.UNREACHABLE, meaning(error)) from None
         except Exception as error:  # noqa: BLE001 - what a library makes of foreign bytes may end this call, never its caller
-            raise NoReply(Failure.UNREADABLE, f"unreadable answer ({type(error).__name__})") from None
+            raise NoReply(Failure.UNREADABLE, f"unreadable answer: {meaning(error)}") from None
 
     async def _post(self, url: str, body: bytes) -> Reply:
         async with self._open().post(url, data=body, allow_redirects=False) as response:
@@ -112,4 +113,4 @@ def parse_json(body: bytes | str) -> Any:  # noqa: ANN401 - JSON
     except ValueError:
         raise
     except Exception as error:  # noqa: BLE001 - nested too deep, too large: for the caller no JSON either
-        raise ValueError(type(error).__name__) from None
+        raise ValueError(meaning(error)) from None

@@ -16,6 +16,7 @@ import typer
 
 from reactor.cli.common import EXIT_USAGE, Problem, clean, operator, print_json, say, warn
 from reactor.cli.local import open_journal, read_ledger
+from reactor.sentences import sentence
 
 if TYPE_CHECKING:
     from reactor.documents.bridge import Bridge
@@ -184,7 +185,7 @@ def _written(settings: Settings, *entries: dict[str, Any]) -> str:
         except StoreProblem as problem:
             return clean(str(problem), 300)
         except (PyMongoError, TimeoutError, OSError) as error:
-            return clean(f"{type(error).__name__}: {error}", 300)
+            return sentence(error)
         if journal is not None:
             journal.audits_sent([one.number for one in kept])
     return ""

@@ -16,6 +16,7 @@ import typer
 
 from reactor.cli.common import ConfigOption, JsonOption, Problem, ago, clean, moment, print_json, read_settings, say, warn
 from reactor.cli.local import open_journal, read_ledger, requests_in
+from reactor.sentences import sentence
 
 if TYPE_CHECKING:
     from reactor.chains.ethereum.types import ContractFacts
@@ -118,7 +119,7 @@ async def _database(settings: Settings, text: str) -> tuple[Found, list[Mapping[
             found = await tail.find(store, text)
             rows, others = await verified_heartbeats(store, settings.ethereum.validator_addresses)
     except (StoreProblem, PyMongoError, TimeoutError, OSError) as error:
-        problem = clean(f"{type(error).__name__}: {error}", 300)
+        problem = sentence(error)
         warn(f"the shared database could not be asked ({problem}): this machine's own state and node alone are told")
         return [], [], 0, problem
     return found, rows, others, ""

@@ -8,6 +8,7 @@ import typer
 
 from reactor.cli.common import EXIT_DUPLICATE, EXIT_PROBLEM, EXIT_USAGE, Problem, colours
 from reactor.foreign import redact
+from reactor.sentences import sentence
 
 Told = tuple[str, str, int]
 
@@ -27,7 +28,7 @@ _EXPECTED: Final[dict[str, Callable[[Any], Told]]] = {
     "reactor.chains.pocket.errors.PocketConfigError": lambda e: (str(e), "correct the configuration", EXIT_USAGE),
     "reactor.engine.supervisor.LoopError": lambda e: _own_words(e) or (str(e), "the log says why; start it again", EXIT_PROBLEM),
     "pymongo.errors.PyMongoError": lambda e: (
-        f"MongoDB: {type(e).__name__}: {str(e)[:300]}",
+        sentence(e),
         "check the replica set with `reactor check`",
         EXIT_PROBLEM,
     ),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from reactor.cli.common import EXIT_USAGE, ConfigOption, JsonOption, Problem, clean, for_people, plain, read_settings, say, warn
+from reactor.sentences import meaning
 
 if TYPE_CHECKING:
     from reactor.cli.changes import Changes, Line
@@ -197,7 +198,7 @@ async def _follow(store: Store, wanted: Wanted, changes: Changes, first: asyncio
                     token = None
                     warn("the history of the change stream is lost: changes since the last line are not told")
                 else:
-                    warn(f"the change stream broke ({type(error).__name__}), it is resumed")
+                    warn(f"the change stream broke ({meaning(error)}), it is resumed")
                 await asyncio.sleep(_PAUSE_SECONDS)
     finally:
         await client.close()

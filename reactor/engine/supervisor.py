@@ -14,6 +14,7 @@ from loguru import logger
 
 from reactor.engine.loops import described
 from reactor.engine.tasks import run_until
+from reactor.sentences import sentence
 
 Loop = Callable[[asyncio.Event], Awaitable[None]]
 LastAct = Callable[[], Awaitable[object]]
@@ -115,8 +116,8 @@ class Supervisor:
         if faults:
             name, error = faults[0]
             for other, reason in faults[1:]:
-                logger.error("loop {} failed too: {!r}", other, reason)
-            raise LoopError(f"loop {name!r} failed: {error!r}") from error
+                logger.error("loop {} failed too: {}", other, sentence(reason))
+            raise LoopError(f"loop {name!r} failed: {sentence(error)}") from error
 
     async def _act_last(self) -> None:
         for name, act, seconds in self._last:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from reactor.keys.problem import KeyProblem
+from reactor.sentences import meaning
 
 Purpose = Literal["request", "objection", "heartbeat", "probe", "other"]
 """What a signature is for: a mint or payout, an objection, a heartbeat, a test of the key."""
@@ -110,7 +111,7 @@ class SignerStats:
             raise
         except Exception as error:
             # SECURITY: the class alone, since what a library says may quote its input.
-            self._trouble = f"it failed with {type(error).__name__}"
+            self._trouble = f"it failed: {meaning(error)}"
             self._count(purpose, started, "failed")
             raise
         except BaseException:

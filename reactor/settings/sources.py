@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reactor.sentences import meaning
 from reactor.settings.faults import Fault
 from reactor.settings.fields import MONGODB_URI, PREFIX, FieldInfo, env_name, settings_fields
 from reactor.settings.links import is_service_link
@@ -48,7 +49,7 @@ def read_toml(path: Path) -> tuple[Tree, list[Fault]]:
         return {}, [Fault("", CONFIG_ENV, f"{path} {error}", "Save it as UTF-8")]
     except (ValueError, RecursionError) as error:
         # A number of thousands of digits, arrays in arrays without end: TOML's own error covers neither of them.
-        return {}, [Fault("", CONFIG_ENV, f"{path} cannot be read as TOML ({type(error).__name__})", "Name the right file")]
+        return {}, [Fault("", CONFIG_ENV, f"{path} cannot be read as TOML: {meaning(error)}", "Name the right file")]
     state = tree.get("state")
     if isinstance(state, dict) and isinstance(directory := state.get("directory"), str) and directory.strip():
         place = expanded(directory.strip())

@@ -12,6 +12,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import PyMongoError
 
 from reactor.documents.statuses import REQUESTS, TERMINAL, Collection, Status
+from reactor.sentences import meaning
 from reactor.store.connection import Document, Store
 from reactor.store.problem import StoreProblem
 from reactor.store.reading import DISPLACED, KEY_FIELDS
@@ -133,7 +134,7 @@ async def init_db(store: Store) -> Report:
     except PyMongoError as error:
         raise StoreProblem(
             "MONGODB_URI",
-            f"init-db failed ({type(error).__name__}, code {getattr(error, 'code', None)})",
+            f"init-db failed: {meaning(error)}",
             "run it as a user with the role dbAdmin on the database; it may be run again",
         ) from error
     return report

@@ -15,6 +15,8 @@ import stamina
 from bson.errors import BSONError, InvalidDocument
 from pymongo.errors import AutoReconnect, BulkWriteError, PyMongoError
 
+from reactor.sentences import meaning
+
 T = TypeVar("T")
 
 DUPLICATE_KEY: Final = 11000
@@ -75,7 +77,7 @@ def answers() -> Iterator[None]:
     except (InvalidDocument, OverflowError):  # what we send cannot be written: our own fault
         raise
     except _NONSENSE as error:
-        raise UnreadableAnswer(f"the answer of the database makes no sense ({type(error).__name__})") from error
+        raise UnreadableAnswer(f"the answer of the database makes no sense ({meaning(error)})") from error
 
 
 def is_passing(error: BaseException) -> bool:

@@ -14,6 +14,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 
 from reactor.documents.statuses import REQUESTS, Collection
+from reactor.sentences import meaning
 from reactor.store.connection import Document, Store
 from reactor.store.problem import StoreProblem
 
@@ -111,7 +112,7 @@ async def create_roles(store: Store, users: Sequence[UserSpec] = ()) -> RolesRep
     except PyMongoError as error:
         raise StoreProblem(
             "MONGODB_URI",
-            f"roles and users could not be made ({type(error).__name__}, code {getattr(error, 'code', None)})",
+            f"roles and users could not be made: {meaning(error)}",
             "run it as a user with the role userAdminAnyDatabase (for a hosted cluster: make them by its own means); "
             "it may be run again",
         ) from error

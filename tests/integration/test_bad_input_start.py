@@ -191,7 +191,10 @@ async def test_a_full_disk_stops_signing_and_nothing_else(bridge: BridgeUnderTes
     await the_others_mint(bridge)
     key = await _deposit(bridge)
     assert third.journal.signed(key) == []
-    assert any("free some space" in row.error for row in third.dispatcher.stuck())
+    # Between two tries it may wait for something else: its turn, say.
+    await bridge.eventually(
+        lambda: any("free some space" in row.error for row in third.dispatcher.stuck()), "the reason to be shown"
+    )
 
     async def healthy(wanted: bool) -> bool:
         found = await bridge.net.store.collection(Collection.HEARTBEAT).find_one({"instance": third._instance_id})

@@ -1,7 +1,9 @@
 """The development contracts on a real chain: every rule with what it allows and what it refuses."""
 
+import math
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -502,11 +504,14 @@ async def test_the_limit_is_spent_and_comes_back(bridge: Bridge) -> None:
     assert await functions.lastMintLimit().call() == 0
     assert await functions.lastMint().call() == minted_at
 
+    asked = time.time()
     await bridge.anvil.increase_time(40)
     elapsed = await bridge.chain_time() - minted_at
-    assert 40 <= elapsed < 90
-    # The node may answer as of a later second than its last block's.
-    assert 10 * elapsed <= await functions.currentMintLimit().call() < 10 * elapsed + 100
+    assert elapsed >= 40
+    limit = await functions.currentMintLimit().call()
+    # The node may answer as of a later second than its last block's, and it may be busy.
+    late = math.ceil(time.time() - asked) + 1
+    assert 10 * elapsed <= limit <= 10 * (elapsed + late)
     await bridge.refused(USER, bridge.signed_redeem(1_000, 2), "OverMintLimit()")
     await bridge.send(USER, bridge.signed_redeem(10 * elapsed, 2))
 

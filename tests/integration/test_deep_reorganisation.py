@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -85,17 +86,22 @@ async def test_a_deep_one_stops_everybody_until_released_and_everybody_can_read_
         return len(rows) == 3 and all(any("signing: deep_reorg" in hold for hold in row["holds"]) for row in rows)
 
     await bridge.eventually(told, "every heartbeat to say so")
-    shown = await status_on_another_machine(bridge, EXIT_TOO_FEW)
-    for one in bridge.validators:
-        assert any(line.startswith(f"{one.me.address}: held signing: deep_reorg") for line in shown.splitlines()), shown
+
+    async def shown() -> bool:
+        lines = (await status_on_another_machine(bridge, EXIT_TOO_FEW)).splitlines()
+        wanted = [f"{one.me.address}: held signing: deep_reorg" for one in bridge.validators]
+        return all(any(line.startswith(text) for line in lines) for text in wanted)
+
+    await bridge.eventually(shown, "status on another machine to show it of each")
 
     # Its own document says it to the user and to the frontend.
-    async def read() -> bool:
-        waiting = (await bridge.document(MINT, waits) or {}).get("waiting") or {}
-        return waiting.get("reason") == "held" and waiting.get("params", {}).get("reason") == "deep_reorg"
+    async def read() -> dict[str, Any] | None:
+        found = await bridge.document(MINT, waits) or {}
+        waiting = found.get("waiting") or {}
+        held_so = waiting.get("reason") == "held" and waiting.get("params", {}).get("reason") == "deep_reorg"
+        return found if held_so else None
 
-    await bridge.eventually(read, "the document to say why it waits")
-    document = await bridge.document(MINT, waits) or {}
+    document = await bridge.eventually(read, "the document to say why it waits")
     assert (document["status"], document["signers"]) == (Status.CONFIRMED, [])
 
     # One operator's release lets his validator go on, and no other: with a threshold of two nothing is signed yet.

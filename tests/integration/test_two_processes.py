@@ -19,7 +19,7 @@ from reactor.cli.faults import told
 from reactor.documents.statuses import Collection, Status
 from reactor.engine.supervisor import LoopError
 from reactor.handlers.heartbeat import verified_heartbeats
-from reactor.handlers.twins import SILENT_BEATS
+from reactor.handlers.twins import SILENT_BEATS, Twins
 
 pytestmark = [
     pytest.mark.integration,
@@ -138,17 +138,29 @@ async def test_the_command_ends_with_a_message_and_a_code(bridge: BridgeUnderTes
 
 
 async def test_after_a_kill_another_host_takes_over_once_the_killed_one_was_silent(
-    bridge: BridgeUnderTest, copies: Copies
+    bridge: BridgeUnderTest, copies: Copies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = bridge.runners[2]
     await beating(bridge, original)
     await kill(original)
     heir = copies.runner("heir")
     hash_ = await bridge.send(bridge.deposit_of(AMOUNT, "no memo")[0])
+    # What each was told whenever it asked: the wait may be over before anybody else looks.
+    answers: list[tuple[Twins, str]] = []
+    silenced = Twins.silenced
+
+    def noted(one: Twins) -> str:
+        answers.append((one, silenced(one)))
+        return answers[-1][1]
+
+    monkeypatch.setattr(Twins, "silenced", noted)
     await heir.start()
     began = heir.running.hearts.monotonic()
     twins = heir.running.hearts.twins
-    await bridge.eventually(lambda: "may run with this key" in twins.silenced(), "it to wait: the dead one's heartbeat is fresh")
+    await bridge.eventually(
+        lambda: any(one is twins and "may run with this key" in answer for one, answer in answers),
+        "it to wait: the dead one's heartbeat is fresh",
+    )
     await bridge.paid(REFUND, hash_)
     assert heir.running.hearts.monotonic() - began >= (SILENT_BEATS - 1) * heir.settings().engine.heartbeat_interval_s
     assert heir.running.journal.signed(f"pocket:localnet:{bridge.net.bridge.vault}:{hash_}")
@@ -209,8 +221,8 @@ async def test_thousands_of_forged_heartbeats_end_nobody_and_hide_nobody(bridge:
         await ended(await started(copies.runner("behind-forgeries")))
         for one in bridge.validators:
             assert len(one.hearts.seen) == 3
-            now = one.context.now()
-            assert all(abs((now - beat.updated_at).total_seconds()) < 60 for beat in one.hearts.seen.values())
+            # None that is dated in the years to come, as the forged ones are.
+            assert all(beat.updated_at <= one.context.now() for beat in one.hearts.seen.values())
     finally:
         await beats.delete_many({"hostname": {"$regex": "^forged-"}})
     await refunded(bridge)

@@ -69,7 +69,7 @@ NOT_FOUND = json.dumps({"code": 66, "message": f"tx ({HASH}) not found"}).encode
     [
         (200, b"", MalformedAnswer, "empty body"),
         (200, b"<html>", MalformedAnswer, "<html>"),
-        pytest.param(200, b"[" * 100_000, MalformedAnswer, "not JSON (RecursionError)", id="deep"),
+        pytest.param(200, b"[" * 100_000, MalformedAnswer, "not JSON (it is nested too deep)", id="deep"),
         (200, b'"{"', MalformedAnswer, "not JSON"),
         (200, NOT_FOUND, NotFound, "not found"),
         (200, b'{"code":400,"message":"no"}', RpcRefused, "no"),

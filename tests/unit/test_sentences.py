@@ -1,8 +1,13 @@
 """What people read of an exception."""
 
 import asyncio
+import socket
+import ssl
 
+import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from pymongo.errors import (
     AutoReconnect,
     ConfigurationError,
@@ -13,9 +18,13 @@ from pymongo.errors import (
 )
 
 from reactor import foreign
-from reactor.sentences import SENTENCE_LIMIT, sentence
+from reactor.sentences import SENTENCE_LIMIT, meaning, sentence
 
 pytestmark = pytest.mark.unit
+
+
+SECRET = "http://node.example/v3/0123456789abcdef"
+KEY = ConnectionKey("node.example", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
 
 
 class NothingToSayError(Exception):
@@ -85,3 +94,30 @@ def test_what_a_remote_party_sent_is_cleaned(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(foreign, "_secrets", foreign._Secrets())
     foreign.register_secrets("hunter-two")
     assert sentence(KnownProblem("no key hunter-two\x1b[2J")) == f"no key {foreign.MASK}\N{REPLACEMENT CHARACTER}[2J"
+
+
+MEANINGS: list[tuple[BaseException, str]] = [
+    (aiohttp.ClientConnectorError(KEY, ConnectionRefusedError(111, SECRET)), "connection refused"),
+    (aiohttp.ClientConnectorError(KEY, OSError(113, "No route to host")), "No route to host"),
+    (aiohttp.ClientConnectorError(KEY, socket.gaierror(-2, SECRET)), "the host's name could not be looked up"),
+    (aiohttp.ServerDisconnectedError(SECRET), "the server closed the connection"),
+    (aiohttp.ClientPayloadError(SECRET), "the answer was cut or is damaged"),
+    (aiohttp.InvalidURL(SECRET), "the URL cannot be used"),
+    (aiohttp.ServerTimeoutError(SECRET), "no answer in time"),
+    (ssl.SSLCertVerificationError(1, SECRET), "the server's certificate is not valid for this host"),
+    (EndpointConnectionError(endpoint_url=SECRET), "the key service cannot be reached"),
+    (ReadTimeoutError(endpoint_url=SECRET), "the key service did not answer in time"),
+    (UnicodeDecodeError("utf-8", SECRET.encode(), 0, 1, SECRET), "it is not text in the expected encoding"),
+    (RecursionError(SECRET), "it is nested too deep"),
+    (OperationFailure(SECRET, 18), "MongoDB refused (code 18)"),
+    (ConfigurationError(SECRET), "MongoDB: configuration"),
+    (ServerSelectionTimeoutError(SECRET), "no server of the replica set can be used"),
+    (TimeoutError(SECRET), "no answer in time"),
+    (KeyError(SECRET), "key error"),
+    (KnownProblem(SECRET), "known problem"),
+]
+
+
+@pytest.mark.parametrize(("error", "text"), MEANINGS, ids=[type(error).__name__ for error, _ in MEANINGS])
+def test_the_meaning_of_a_class_holds_nothing_that_was_sent(error: BaseException, text: str) -> None:
+    assert meaning(error) == text

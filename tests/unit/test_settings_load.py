@@ -149,8 +149,8 @@ def test_which_file_is_read(write, tmp_path):
         (b"\xff\xfea", "not UTF-16"),
         ("[mongo]".encode("utf-16-le"), "holds NUL characters"),
         pytest.param(b"#" * 2_000_000, "too large", id="large"),
-        pytest.param(b"a = " + b"[" * 5000, "as TOML (RecursionError)", id="deep"),
-        pytest.param(b"a = " + b"9" * 5000, "as TOML (ValueError)", id="digits"),
+        pytest.param(b"a = " + b"[" * 5000, "as TOML: it is nested too deep", id="deep"),
+        pytest.param(b"a = " + b"9" * 5000, "as TOML: value error", id="digits"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_fault(tmp_path, content, problem):

@@ -13,6 +13,7 @@ from eth_hash.auto import keccak
 from reactor.chains.errors import MalformedAnswer
 from reactor.chains.ethereum.eip712 import Domain
 from reactor.foreign import one_line, shown
+from reactor.sentences import sentence
 
 __all__ = [
     "BURN_TOPIC",
@@ -168,7 +169,7 @@ def decode_domain(answer: object) -> Domain:
             ["bytes1", "string", "string", "uint256", "address", "bytes32", "uint256[]"], raw
         )
     except Exception as error:  # noqa: BLE001 - foreign bytes: whatever they do to the decoder, they are no domain
-        raise MalformedAnswer(f"eip712Domain: {type(error).__name__}: {error}") from None
+        raise MalformedAnswer(f"eip712Domain: {sentence(error)}") from None
     if fields != b"\x0f":
         raise MalformedAnswer(f"eip712Domain: expected the fields 0x0f (no salt), got 0x{fields.hex()}")
     return Domain(name, version, chain_id, contract)

@@ -11,6 +11,7 @@ from reactor.chains.errors import MalformedAnswer, NotFound, RpcProblem, RpcUnav
 from reactor.chains.ethereum import wire
 from reactor.chains.ethereum.types import Head
 from reactor.chains.rpc import Endpoint, Endpoints, Retries
+from reactor.sentences import sentence
 
 __all__ = ["Nodes", "Transport", "block_parameter", "together", "web3_transport"]
 
@@ -55,7 +56,7 @@ async def together(*reads: Coroutine[Any, Any, T]) -> list[T]:
 
 
 def _unusable(endpoint: Endpoint, error: Exception) -> MalformedAnswer:
-    return MalformedAnswer(f"its answer cannot be used: {type(error).__name__}: {error}", endpoint=endpoint.url)
+    return MalformedAnswer(f"its answer cannot be used: {sentence(error)}", endpoint=endpoint.url)
 
 
 class Nodes:

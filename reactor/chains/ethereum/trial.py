@@ -12,6 +12,7 @@ from reactor.chains.ethereum.finality import Finality
 from reactor.chains.ethereum.nodes import Nodes
 from reactor.chains.ethereum.types import CallTrial, Window
 from reactor.chains.rpc import Endpoint
+from reactor.sentences import sentence
 
 __all__ = ["try_calls"]
 
@@ -75,7 +76,7 @@ class _Trial:
                 # Reading events needs headers too: it is the call that failed that is named.
                 self._lacks.setdefault(name if name.startswith(error.method) else error.method, error)
         except Exception as error:  # noqa: BLE001 - whatever an answer does to what reads it, the other calls are tried too
-            self._lacks[name] = MalformedAnswer(f"its answer cannot be used: {type(error).__name__}: {error}")
+            self._lacks[name] = MalformedAnswer(f"its answer cannot be used: {sentence(error)}")
 
     async def _logs(self, low: int, high: int) -> None:
         self._windows.append(await self._events.try_window(self._endpoint, low, high))

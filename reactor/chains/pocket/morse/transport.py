@@ -15,6 +15,7 @@ from reactor.chains.pocket.errors import MalformedAnswer, NotFound, PocketConfig
 from reactor.chains.pocket.morse.answers import Asked, read_body
 from reactor.chains.rpc import Endpoint as Node
 from reactor.chains.rpc import Endpoints, Retries
+from reactor.sentences import meaning
 from reactor.urls import UrlProblem, http_url
 
 T = TypeVar("T")
@@ -137,4 +138,4 @@ def _failed(asked: Asked, failure: NoReply) -> PocketRpcError:
 
 def _own_error(endpoint: Node, error: Exception) -> PocketRpcError:
     """What an answer did to the code that reads it is this endpoint's fault."""
-    return MalformedAnswer(endpoint.name, "answer", "body", f"cannot be used ({type(error).__name__})")
+    return MalformedAnswer(endpoint.name, "answer", "body", f"cannot be used: {meaning(error)}")
