@@ -11,11 +11,10 @@ def first_line(bridge: Bridge, me: Me, instance: Instance, *, observe: bool, sou
     commit = software_commit()
     software = f"bridge-reactor {instance.version}" + (f" (commit {commit})" if commit else "")
     who = instance.validator_id + (", observing" if observe else "")
-    chains = (
-        f"vault {bridge.vault} on Pocket {bridge.pocket_chain_id}, token {bridge.wpokt} on Ethereum {bridge.ethereum_chain_id}"
-    )
+    pocket = f"vault {bridge.vault} on Pocket {bridge.pocket_chain_id}"
+    ethereum = f"token {bridge.wpokt} on Ethereum {bridge.ethereum_chain_id}"
     keys = f"Ethereum address {me.address or 'none'}, Pocket key {me.pocket_key or 'none'}"
     return (
-        f"{software}: validator {who} of wPOKT bridge {bridge.identity_hash()[:12]} ({chains}), {keys}, "
+        f"{software}: validator {who} of wPOKT bridge {bridge.identity_hash()[:12]} ({pocket}, {ethereum}), {keys}, "
         f"configuration {source or 'not from a file'}"
     )
