@@ -215,12 +215,12 @@ class Validator:
 
     async def _open_state(self) -> None:
         directory = self.settings.state.directory
+        # SECURITY: two processes on one disk would share journal and ledger and race; the second is refused, an observer too.
+        lock = ProcessLock(directory)
+        lock.acquire()
+        self._stack.callback(lock.release)
+        self._lock = lock
         if not self.observe:
-            # SECURITY: two processes on one disk would share a journal and race; the second is refused.
-            lock = ProcessLock(directory)
-            lock.acquire()
-            self._stack.callback(lock.release)
-            self._lock = lock
             self._dead = note_run(directory, self._instance_id)
         self.journal = await when_free(lambda: Journal.open(directory, self.bridge, busy=BUSY_SECONDS))
         self._stack.callback(self.journal.close)

@@ -69,6 +69,7 @@ class _Run:
             *offline_checks(settings),
             isolated("journal", own.check_journal(settings), _FILES, seconds=_STATE_SECONDS),
             isolated("disk", own.check_disk(settings), _FILES, "warning"),
+            isolated("state lock", own.check_lock(settings, starting=self.starting), _FILES),
             isolated("database", self._mongo(), _MONGO),
             isolated("Ethereum", self._ethereum(), _ETHEREUM, seconds=_CHAIN_SECONDS),
             isolated("Pocket", self._pocket(), _POCKET, seconds=_CHAIN_SECONDS),
@@ -76,7 +77,6 @@ class _Run:
         if not self.observe:
             checks.insert(0, isolated("Ethereum key", own.check_ethereum_key(settings, self.own), _KEYS))
             checks.insert(1, isolated("Pocket key", own.check_pocket_key(settings, self.own), _KEYS))
-            checks.append(isolated("state lock", own.check_lock(settings, starting=self.starting), _FILES))
         return checks
 
     def second(self) -> list[Awaitable[list[CheckResult]]]:

@@ -16,7 +16,7 @@ from bson import ObjectId
 from cli_helpers import end_processes, heartbeat, network, process
 
 from infra.localnet.pocket.wallet import Wallet
-from reactor.cli.common import EXIT_REFUSED
+from reactor.cli.common import EXIT_DUPLICATE, EXIT_REFUSED
 from reactor.cli.main import main
 from reactor.cli.status import EXIT_TOO_FEW
 from reactor.documents.build import burn_document, deposit_document
@@ -212,6 +212,8 @@ def test_run_signs_what_a_user_deposits_until_sigterm(desk):
     try:
         log.until("validator 0x")
         assert f"process {log.running.pid} already runs" in desk.do("check")
+        code, said = ended(process("run", "--observe", "-c", desk.config))
+        assert (code, f"process {log.running.pid} already runs" in said) == (EXIT_DUPLICATE, True)
         memo = json.dumps({"address": RECIPIENT, "chain_id": str(desk.bridge.ethereum_chain_id)}, separators=(",", ":"))
         tx = desk.net.loop.run(user.pay(desk.net.pocket.url, desk.net.vault, 5_000_000, memo))
         log.until(f"{tx}: signed")
