@@ -7,8 +7,6 @@ So that an operator's `pause` does not load the libraries of two chains first.
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -17,7 +15,6 @@ from reactor.documents.bridge import Bridge, Schedule
 from reactor.settings import Settings
 
 SOURCE_VERSION = "0.1.0"
-COMMIT_FILE = "COMMIT"
 
 if TYPE_CHECKING:
     from reactor.chains.ethereum.client import EthereumChain
@@ -37,35 +34,6 @@ def software_version() -> str:
         return version("bridge-reactor")
     except PackageNotFoundError:
         return f"{SOURCE_VERSION}+source"
-
-
-def software_commit() -> str:
-    """The commit that this was built from, 12 hex digits; empty where that is not known.
-
-    An image has it in a file beside this one, written when it was built; a source tree has it in `.git`.
-    """
-    folder = Path(__file__).parent
-    try:
-        noted = folder / COMMIT_FILE
-        found = noted.read_text("ascii").strip() if noted.exists() else _checked_out(folder.parent / ".git")
-    except (OSError, UnicodeError, ValueError):
-        return ""
-    return found[:12] if re.fullmatch("[0-9a-f]{12,64}", found) else ""
-
-
-def _checked_out(git: Path) -> str:
-    """What is checked out in the source tree whose `.git` this is. No command is run: the tree may be anybody's."""
-    if git.is_file():  # a further working tree names its place
-        git = git.parent / git.read_text("utf-8").removeprefix("gitdir:").strip()
-    head = (git / "HEAD").read_text("ascii").strip()
-    if not head.startswith("ref:"):
-        return head
-    name = head.removeprefix("ref:").strip()
-    shared = git / (git / "commondir").read_text("utf-8").strip() if (git / "commondir").exists() else git
-    if (shared / name).exists():
-        return (shared / name).read_text("ascii").strip()
-    packed = (line.split() for line in (shared / "packed-refs").read_text("ascii").splitlines())
-    return next((row[0] for row in packed if row[1:] == [name]), "")
 
 
 def bridge_of(settings: Settings) -> Bridge:

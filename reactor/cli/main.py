@@ -43,7 +43,8 @@ def options(show_version: VersionOption = False) -> None:
 @app.command()
 def version(as_json: JsonOption = False) -> None:
     """Show the version of this software, and the commit where it is known."""
-    from reactor.parts import software_commit, software_version
+    from reactor.commit import software_commit
+    from reactor.parts import software_version
 
     number, commit = software_version(), software_commit()
     if as_json:

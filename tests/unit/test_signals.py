@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
+from reactor import commit as commits
 from reactor import hardening, parts
 from reactor.cli.common import EXIT_DUPLICATE, EXIT_PROBLEM, EXIT_REFUSED, EXIT_USAGE
 from reactor.cli.faults import told
@@ -164,7 +165,7 @@ def test_the_codes_differ_and_are_documented(capsys: pytest.CaptureFixture[str])
 def test_the_version_is_shown_with_its_commit(
     arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "software_commit", lambda: "0123456789ab")
+    monkeypatch.setattr(commits, "software_commit", lambda: "0123456789ab")
     assert main(arguments) == 0
     assert capsys.readouterr().out == f"bridge-reactor {parts.software_version()} (0123456789ab)\n"
 
@@ -186,25 +187,25 @@ def test_the_commit_of_a_source_tree(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (shared / "packed-refs").write_text(f"# pack-refs with: peeled\n{commit} refs/heads/work\n^{'9' * 40}\n")
     else:
         (shared / "refs" / "heads" / "work").write_text(commit + "\n")
-    monkeypatch.setattr(parts, "__file__", str(git.parent / "reactor" / "parts.py"))
-    assert parts.software_commit() == commit[:12]
+    monkeypatch.setattr(commits, "__file__", str(git.parent / "reactor" / "commit.py"))
+    assert commits.software_commit() == commit[:12]
     (place / "HEAD").write_text(commit + "\n")
-    assert parts.software_commit() == commit[:12]
+    assert commits.software_commit() == commit[:12]
 
 
 @pytest.mark.parametrize("content", ["", "not a commit", "\xff", "../../etc/passwd"])
 def test_an_unknown_commit_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
-    monkeypatch.setattr(parts, "__file__", str(tmp_path / "reactor" / "parts.py"))
-    assert parts.software_commit() == ""
+    monkeypatch.setattr(commits, "__file__", str(tmp_path / "reactor" / "commit.py"))
+    assert commits.software_commit() == ""
     (tmp_path / "reactor").mkdir()
-    (tmp_path / "reactor" / parts.COMMIT_FILE).write_text(content, "latin-1")
-    assert parts.software_commit() == ""
+    (tmp_path / "reactor" / "COMMIT").write_text(content, "latin-1")
+    assert commits.software_commit() == ""
 
 
 def test_the_commit_of_an_image_is_in_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "__file__", str(tmp_path / "parts.py"))
-    (tmp_path / parts.COMMIT_FILE).write_text("0123456789abcdef\n")
-    assert parts.software_commit() == "0123456789ab"
+    monkeypatch.setattr(commits, "__file__", str(tmp_path / "commit.py"))
+    (tmp_path / "COMMIT").write_text("0123456789abcdef\n")
+    assert commits.software_commit() == "0123456789ab"
 
 
 def test_what_a_command_writes_is_its_owners_alone(tmp_path: Path) -> None:
