@@ -142,8 +142,8 @@ class Hearts:
             member=self.member,
         )
         whole = replace(facts, signing=signing, unwritable=[*facts.unwritable, *unreadable])
-        told = [f"{hold.scope}: {hold.reason} {hold.detail}".strip()[:500] for hold in holds]
-        return Health(phase_of(whole), problems_of(whole), told[:OLDEST_OPEN])
+        told = [f"{hold.scope}: {hold.reason} {hold.detail}".strip()[:500] for hold in holds[:OLDEST_OPEN]]
+        return Health(phase_of(whole), problems_of(whole), told)
 
     def _active_holds(self) -> Sequence[Hold]:
         """The holds in force, read again where anybody has written to the journal since."""

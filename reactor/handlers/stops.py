@@ -28,14 +28,21 @@ class Stops:
         self._held: dict[int, Hold] = {}
         self._newest_hold = 0
         self._newest_attempt = 0
-        self._looked = False
+        self._seen: object = None
+        """What `Journal.changes` said at the last look."""
 
     def look(self) -> None:
-        """Tell what has changed since the last look. Raises StateProblem where the journal cannot be read."""
+        """Tell what has changed since the last look: next to nothing is read where nothing was written to the journal since.
+
+        Raises StateProblem where the journal cannot be read.
+        """
+        changes = self._journal.changes()
+        if changes == self._seen:
+            return
         active = {hold.id: hold for hold in self._journal.holds()}
         newest = max(self._newest_hold, *active, self._journal.newest_hold()) if active else self._journal.newest_hold()
         allowed = self._journal.attempts_after(self._newest_attempt)
-        if self._looked:
+        if self._seen is not None:
             begun = self._journal.holds_after(self._newest_hold)
             gone = [number for number in self._held if number not in active]
             ended = [*self._journal.holds_of(gone), *(hold for hold in begun if hold.released_at is not None)]
@@ -46,7 +53,7 @@ class Stops:
                 logger.bind(key=one.event, reason="released").warning("{}", text)
         else:
             self._tell("WARNING", [(_since(hold), hold) for hold in active.values()])
-        self._held, self._newest_hold, self._looked = active, newest, True
+        self._held, self._newest_hold, self._seen = active, newest, changes
         self._newest_attempt = max([self._newest_attempt, *(one.number for one in allowed)])
 
     @staticmethod

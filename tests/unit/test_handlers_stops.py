@@ -10,6 +10,7 @@ from loguru import logger
 
 from reactor.documents.reasons import HoldReason
 from reactor.handlers.stops import MOST_TOLD, Stops
+from reactor.state.holds import Hold
 from reactor.state.journal import Journal
 
 pytestmark = pytest.mark.unit
@@ -128,3 +129,23 @@ def test_thousands_of_holds_at_once_are_counted(bench: Bench) -> None:
     lines = bench.look()
     assert len(lines) == MOST_TOLD + 1
     assert lines[-1] == f"ERROR {300 - MOST_TOLD} more like these: reactor journal show"
+
+
+def test_where_nothing_was_written_no_hold_is_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each document that is held has the stops looked at, again and again: thousands must not read thousands each time."""
+    bench.running.hold("event:a", HoldReason.OVER_WINDOW.value, "x", "validator", subject="a")
+    bench.look()
+    read: list[list[Hold]] = []
+    holds = bench.running.holds
+
+    def counted() -> list[Hold]:
+        read.append(holds())
+        return read[-1]
+
+    monkeypatch.setattr(bench.running, "holds", counted)
+    bench.running.hold("event:a", HoldReason.OVER_WINDOW.value, "x", "validator", subject="a")
+    assert bench.look() == []
+    assert read == []
+    bench.verb.hold("event:b", "operator", "x", ALICE)
+    assert len(bench.look()) == 1
+    assert [[hold.scope for hold in one] for one in read] == [["event:a", "event:b"]]
