@@ -3,8 +3,7 @@
 import asyncio
 from typing import Final
 
-from reactor.engine.loops import Loops
-from reactor.engine.tasks import wait_for_any
+from reactor.engine.loops import Loops, pausing
 from reactor.state.journal import Journal
 from reactor.store.audit import write_audit
 from reactor.store.connection import Store
@@ -25,11 +24,7 @@ class AuditSender:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`."""
-
-        async def rest(stop: asyncio.Event) -> None:
-            await wait_for_any(stop, seconds=self._pause)
-
-        await self._loops.repeat(stop, _NAME, self.send, rest, within=_WITHIN)
+        await self._loops.repeat(stop, _NAME, self.send, pausing(self._pause), within=_WITHIN)
 
     async def send(self) -> None:
         """Write what is there. Each has its `_id` from the beginning: written twice it is one entry."""

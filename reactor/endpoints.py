@@ -13,8 +13,7 @@ from reactor.chains.ethereum.client import EthereumChain
 from reactor.chains.pocket import PocketChain
 from reactor.documents.events import BlockRef, Event
 from reactor.engine.clock import SystemClock
-from reactor.engine.loops import Loops
-from reactor.engine.tasks import wait_for_any
+from reactor.engine.loops import Loops, pausing
 from reactor.settings import Settings
 from reactor.state.ledger import Ledger
 from reactor.state.rows import EventKind
@@ -54,11 +53,7 @@ class EndpointWatch:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`. A chain with one endpoint is not asked: there is nothing to compare."""
-
-        async def rest(stop: asyncio.Event) -> None:
-            await wait_for_any(stop, seconds=self._every)
-
-        await self._loops.repeat(stop, _COMPARING, self.look, rest)
+        await self._loops.repeat(stop, _COMPARING, self.look, pausing(self._every))
 
     async def look(self) -> None:
         """One comparison of each chain's endpoints. One that fails does not keep the other from its turn."""

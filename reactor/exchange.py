@@ -13,7 +13,7 @@ from bson import ObjectId
 from loguru import logger
 
 from reactor.engine.feed import Change
-from reactor.engine.loops import Loops
+from reactor.engine.loops import Loops, pausing
 from reactor.engine.tasks import wait_for_any, within
 from reactor.handlers.heartbeat import Health, Hearts
 from reactor.sentences import sentence
@@ -73,10 +73,7 @@ class HeartbeatExchange:
             if self._health().mark != self._told:
                 self._changed.set()
 
-        async def rest(stop: asyncio.Event) -> None:
-            await wait_for_any(stop, seconds=_LOOK_SECONDS)
-
-        await self._loops.repeat(stop, "looking at the own health", look, rest)
+        await self._loops.repeat(stop, "looking at the own health", look, pausing(_LOOK_SECONDS))
 
     async def once(self) -> None:
         """Hear the others, and write the own heartbeat. Raises SecondProcess where an older one runs with the same key."""

@@ -42,7 +42,7 @@ from reactor.engine.feed import ChangeFeed
 from reactor.engine.heads import HeadSource
 from reactor.engine.keys import DONE, Cause, Key, Outcome, Waiting, WakeUp
 from reactor.engine.keys import Wake as EngineWake
-from reactor.engine.loops import Loops
+from reactor.engine.loops import Loops, pausing
 from reactor.engine.position import Token, token_seconds
 from reactor.engine.reactor import Reactor, SweepOptions
 from reactor.engine.supervisor import Stop, Supervisor
@@ -427,11 +427,9 @@ class Validator:
 
     async def _keep_books(self, stop: asyncio.Event) -> None:
         """Explain outflows and mints whenever the ledger changed, and now and then."""
-
-        async def rest(stop: asyncio.Event) -> None:
-            await wait_for_any(stop, self._ledger_changed, seconds=_BOOKS_SECONDS)
-
-        await self.loops.repeat(stop, _BOOKS, self._look_at_books, rest, within=_BOOKS_TIMEOUT)
+        await self.loops.repeat(
+            stop, _BOOKS, self._look_at_books, pausing(_BOOKS_SECONDS, self._ledger_changed), within=_BOOKS_TIMEOUT
+        )
 
     async def _look_at_books(self) -> None:
         self._ledger_changed.clear()
@@ -449,11 +447,7 @@ class Validator:
 
     async def _tell_stops(self, stop: asyncio.Event) -> None:
         """Tell within seconds what an operator's verb has held, paused or released from another process."""
-
-        async def rest(stop: asyncio.Event) -> None:
-            await wait_for_any(stop, seconds=LOOK_SECONDS)
-
-        await self.loops.repeat(stop, _STOPS, self._look_at_stops, rest)
+        await self.loops.repeat(stop, _STOPS, self._look_at_stops, pausing(LOOK_SECONDS))
 
     async def _look_at_stops(self) -> None:
         self.stops.look()
@@ -507,11 +501,7 @@ class Validator:
 
     async def _probe(self, stop: asyncio.Event) -> None:
         every = min(PROBE_SECONDS, self.settings.engine.heartbeat_interval_s)
-
-        async def rest(stop: asyncio.Event) -> None:
-            await wait_for_any(stop, seconds=every)
-
-        await self.loops.repeat(stop, "trying disk and keys", self.vitals.probe, rest)
+        await self.loops.repeat(stop, "trying disk and keys", self.vitals.probe, pausing(every))
 
     def state_replaced(self) -> str:
         """What happened to a file of the state since it was opened, in a sentence; from then on always the same.

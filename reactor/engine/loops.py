@@ -124,6 +124,15 @@ class Loops:
         return self._backoff.pause(failing.failures if failing else 1, self._rng)
 
 
+def pausing(seconds: float, *events: asyncio.Event) -> Rest:
+    """A rest of so many seconds, which one of the events ends before its time."""
+
+    async def rest(stop: asyncio.Event) -> None:
+        await wait_for_any(stop, *events, seconds=seconds)
+
+    return rest
+
+
 def is_cancelled() -> bool:
     """Whether somebody has cancelled the current task. If not, a ``CancelledError`` is an error of what it awaits, like any."""
     task = asyncio.current_task()
