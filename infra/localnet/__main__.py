@@ -17,6 +17,7 @@ import typer
 from loguru import logger
 
 from reactor.engine.tasks import wait_for_any
+from reactor.sentences import sentence
 
 if TYPE_CHECKING:
     from infra.localnet.network import Localnet
@@ -296,6 +297,12 @@ async def _ended_by_signal(work: Coroutine[Any, Any, int]) -> int:
     return await work
 
 
+def _words(error: Exception) -> str:
+    """Our own messages whole, be they of many lines; those of others as one sentence."""
+    ours = type(error).__module__.startswith("infra.") or isinstance(error, ValueError)
+    return (ours and str(error)) or sentence(error)
+
+
 def _run(work: Coroutine[Any, Any, int]) -> None:
     """Run a command to its end; a fault is one line, with its remedy."""
     try:
@@ -307,7 +314,7 @@ def _run(work: Coroutine[Any, Any, int]) -> None:
         # The last place where an error can be told instead of thrown at a person.
         if os.environ.get("LOCALNET_TRACEBACK"):
             raise
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(f"error: {_words(error)}", file=sys.stderr)
         code = 1
     raise typer.Exit(code)
 

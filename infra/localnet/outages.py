@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from infra.localnet.info import NoNetworkError
 from infra.localnet.processes import ProcessError
+from reactor.sentences import sentence
 
 if TYPE_CHECKING:
     from infra.localnet.member import LocalValidator
@@ -103,7 +104,7 @@ class Outages:
                 asked = json.loads(await reader.readline())
                 good, text = await self._carry_out(str(asked["verb"]), str(asked["name"]))
             except (ValueError, KeyError, TypeError) as error:
-                good, text = False, f"not understood ({type(error).__name__})"
+                good, text = False, f"not understood: {sentence(error)}"
             writer.write(json.dumps({"good": good, "text": text}).encode() + b"\n")
             await writer.drain()
             writer.close()

@@ -8,6 +8,7 @@ from pymongo.errors import PyMongoError
 from infra.localnet.member import LocalValidator
 from reactor.documents.models import Heartbeat
 from reactor.documents.statuses import REQUESTS, Collection, Status
+from reactor.sentences import sentence
 from reactor.store.connection import Document, Store
 from reactor.store.heartbeats import read_heartbeats
 
@@ -27,7 +28,7 @@ async def report(store: Store, validators: Sequence[LocalValidator]) -> str:
             lines += await _collection(store, role)
         lines += await _heartbeats(store)
     except PyMongoError as error:
-        lines.append(f"the database can't be read: {type(error).__name__}: {str(error)[:200]}")
+        lines.append(f"the database can't be read: {sentence(error)}")
     for validator in validators:
         lines += [f"--- end of {validator.log}:", validator.log_tail(_LOG_LINES)]
     return "\n".join(lines)

@@ -382,7 +382,10 @@ def _says(person: Person, dossier: Dossier, absent: set[str]) -> str:
     more = "not among its oldest open documents" if beat.open_count > len(beat.open) else ""
     owes = "its signature is missing" if key in absent and dossier.signable else ""
     heard = "" if person.state == "up" else f"last heard {ago(beat.updated_at)} ago"
-    return "; ".join(filter(None, [_listed(person, dossier) or more, owes, heard])) or "nothing left to do"
+    said = "; ".join(filter(None, [_listed(person, dossier) or more, owes, heard]))
+    if said or not dossier.open or beat.updated_at >= dossier.document.updated_at:
+        return said or "nothing left to do"
+    return "its next heartbeat will tell: the last is older than the document's last change"
 
 
 def _listed(person: Person, dossier: Dossier) -> str:

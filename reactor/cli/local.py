@@ -35,7 +35,7 @@ def read_ledger(settings: Settings) -> Ledger | None:
     from reactor.parts import bridge_of
     from reactor.state.database import Database, meta_of, require_schema
     from reactor.state.ledger import Ledger
-    from reactor.state.ledger_file import CORRUPT_REMEDY, LEDGER_FILE, LEDGER_SCHEMA
+    from reactor.state.ledger_file import CORRUPT_REMEDY, LEDGER_FILE, LEDGER_SCHEMA, require_up_to_date
 
     path = settings.state.directory / LEDGER_FILE
     if not path.exists():
@@ -45,6 +45,7 @@ def read_ledger(settings: Settings) -> Ledger | None:
     database = Database(path, "NORMAL", CORRUPT_REMEDY)
     try:
         meta = meta_of(database)
+        require_up_to_date(database, meta)
         require_schema(database, meta, LEDGER_SCHEMA)
         _require_scope(meta.get("scope", ""), scopes, path)
     except BaseException:

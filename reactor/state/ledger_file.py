@@ -64,6 +64,15 @@ def open_ledger_file(directory: Path, bridge: Bridge, busy: float = BUSY) -> Dat
     return database
 
 
+def require_up_to_date(database: Database, meta: dict[str, str]) -> None:
+    """Refuse a file of the first schema to who only reads it. Raises StateProblem."""
+    if meta.get("schema") == _FIRST_SCHEMA:
+        raise StateProblem(
+            f"{database.path} is of an earlier version and was not brought up to date yet",
+            "start this version once, `reactor run` does it; until then use the version that runs here",
+        )
+
+
 def _prepare(database: Database, bridge: Bridge) -> None:
     with database.transaction() as connection:
         for statement in _TABLES[:1]:

@@ -1,8 +1,14 @@
 """What can be wrong with a validator's own disk, each with the remedy that a person can apply."""
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Final
 
-from reactor.documents.events import Event
+from reactor.documents.events import BlockRef, Event
+from reactor.foreign import one_line
+
+_LONGEST_FIELD: Final = 80
+"""Characters of a memo: it is the depositor's own text."""
 
 
 class StateProblem(Exception):  # noqa: N818 (it is told to a person, with its remedy)
@@ -56,11 +62,29 @@ class FinalityViolated(StateProblem):
     """The chain now shows something else than what this validator has seen final: a deep reorganisation or a lying node."""
 
     def __init__(self, known: Event, shown: Event | None) -> None:
-        what = (
-            f"the final event {known!r} is now shown as {shown!r}" if shown else f"the final event {known!r} is no longer shown"
-        )
+        how = f"now shown otherwise: {differences(known, shown)}" if shown else "no longer shown"
         super().__init__(
-            what, "compare the node with others; once the chain is understood, delete ledger.sqlite to read it again"
+            f"the final {named(known)} is {how}",
+            "compare the node with others; once the chain is understood, delete ledger.sqlite to read it again",
         )
         self.known = known
         self.shown = shown
+
+
+def named(event: Event) -> str:
+    """An event as people find it on its chain: `burn 0x… in block 17 (0x…)`."""
+    return f"{type(event).__name__.lower()} {event.tx_hash} in block {event.height} ({event.block.hash})"
+
+
+def differences(before: Event, after: Event) -> str:
+    """In which fields `after` is another event than `before`, and how: `amount 7 instead of 5`."""
+    if type(before) is not type(after):
+        return f"{named(after)} instead"
+    pairs = [(one.name, getattr(before, one.name), getattr(after, one.name)) for one in fields(before) if one.compare]
+    return ", ".join(f"{name} {_told(new)} instead of {_told(old)}" for name, old, new in pairs if new != old)
+
+
+def _told(value: object) -> str:
+    if isinstance(value, BlockRef):
+        return f"{value.height} ({value.hash})"
+    return "nothing" if value is None or value == "" else one_line(str(value), _LONGEST_FIELD)

@@ -9,7 +9,7 @@ from loguru import logger
 from reactor.documents.bridge import Bridge
 from reactor.documents.events import BlockRef, Event
 from reactor.state.created import Place, renumber
-from reactor.state.problems import FinalityViolated, StateProblem
+from reactor.state.problems import FinalityViolated, StateProblem, differences, named
 from reactor.state.rows import EVENT_CLASSES, EventKind, EventRow, decode, encode
 
 
@@ -57,9 +57,9 @@ class Window:
             raise ValueError(f"window {self.first} to {self.last}: need 0 <= first <= last")
         for event in self.events:
             if not isinstance(event, EVENT_CLASSES[self.kind]):
-                raise ValueError(f"{event!r} is no {self.kind.value}")  # noqa: TRY004 (a fault in the window, not in a type)
+                raise ValueError(f"the {named(event)} is no {self.kind.value}")  # noqa: TRY004 (a fault in the window, not in a type)
             if not self.first <= event.height <= self.last:
-                raise ValueError(f"{event!r} lies outside the window {self.first} to {self.last}")
+                raise ValueError(f"the {named(event)} lies outside the window {self.first} to {self.last}")
 
 
 def write_window(connection: Connection, bridge: Bridge, window: Window, cursor: Cursor | None) -> WindowResult:
@@ -123,7 +123,7 @@ def _rows_by_key(bridge: Bridge, events: Sequence[Event]) -> dict[str, tuple[Eve
         row = encode(bridge, event)
         twin = shown.setdefault(row.key, (row, event))
         if twin[1] != event:
-            raise ValueError(f"one window shows {row.key} twice: {twin[1]!r} and {event!r}")
+            raise ValueError(f"one window shows the {named(twin[1])} twice, once with {differences(twin[1], event)}")
     return shown
 
 

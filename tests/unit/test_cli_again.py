@@ -1,6 +1,7 @@
 """`retry` and `rescan`: left in the own ledger for the running validator, dry by default, audited."""
 
 import json
+import sqlite3
 
 import pytest
 from cli_unit_helpers import RECIPIENT, OperatorDesk, burn, deposit, make_journal, make_ledger
@@ -9,6 +10,7 @@ from reactor.documents.keys import burn_key, deposit_key, document_id, event_key
 from reactor.documents.statuses import Collection
 from reactor.flows.common import MOST_REPAIRS
 from reactor.state.ledger import Ledger
+from reactor.state.ledger_file import LEDGER_FILE
 from reactor.state.rows import EventKind
 
 pytestmark = pytest.mark.unit
@@ -52,6 +54,24 @@ def alone(tmp_path, capsys):
 @pytest.fixture
 def desk(alone, written):
     return alone
+
+
+# --- a ledger of an earlier version
+
+
+def test_a_ledger_that_was_not_brought_up_to_date_yet_is_left_alone_and_the_remedy_is_named(alone):
+    path = alone.settings.state.directory / LEDGER_FILE
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE events DROP COLUMN created")
+        connection.execute("UPDATE meta SET value = '1' WHERE name = 'schema'")
+    connection.close()
+    for verb in (["retry", "disputed"], RESCAN, ["supply"]):
+        said = alone.do(*verb, code=1)
+        assert "was not brought up to date yet" in said
+        assert "remedy: start this version once, `reactor run` does it" in said
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() == ("1",)
+    connection.close()
 
 
 # --- retry

@@ -248,6 +248,21 @@ def test_a_validator_whose_signature_is_missing_has_something_left_to_do(setting
     assert says.count("nothing left to do") == (0 if age else 3 - missing)
 
 
+@pytest.mark.parametrize(
+    ("status", "age", "says"),
+    [
+        ("pending", 1, "its next heartbeat will tell: the last is older than the document's last change"),
+        ("submitted", 1, "its next heartbeat will tell: the last is older than the document's last change"),
+        ("submitted", 0, "nothing left to do"),
+        ("success", 1, "nothing left to do"),
+    ],
+)
+def test_a_heartbeat_from_before_the_last_change_does_not_say_that_nothing_is_left(settings, status, age, says):
+    document = mint(settings, status=status, updated_at=NOW)
+    dossier = compile_dossier(known(settings, heartbeats=[heartbeat(0, age=age)]), Collection.MINT, document)
+    assert [one["says"] for one in dossier.others if one["state"] == "up"] == [says]
+
+
 def test_what_a_heartbeat_said_of_an_earlier_status_is_not_told_as_if_it_were_so_now(settings):
     key = deposit_key(bridge_of(settings), deposit().tx_hash)
     row = {"collection": "mint", "key": key, "status": "pending", "reason": "not_final", "params": {}, "since": NOW}

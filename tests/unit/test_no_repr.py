@@ -14,7 +14,7 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(
     path
-    for folder in ("reactor", "scanners", "infra/containers")
+    for folder in ("reactor", "scanners", "infra/containers", "infra/localnet")
     for path in (ROOT / folder).rglob("*.py")
     if path.relative_to(ROOT).as_posix() != "reactor/sentences.py"
 )
