@@ -70,7 +70,13 @@ async def test_five_of_seven_sign_mints_and_all_seven_sign_returns(net: Localnet
     short = await deposited(crowd)
     await waits(net, Collection.MINT, short, up, have=4, need=5)
     assert await missing(net, short) == {fifth.name, sixth.name, seventh.name}
-    assert await silent(net) == {fifth.name, sixth.name, seventh.name}
+    down = {fifth.name, sixth.name, seventh.name}
+
+    async def only_they_are_silent() -> bool:
+        return await silent(net) == down
+
+    # One that is up may be late for once on a busy machine.
+    await net.wait_until(only_they_are_silent, seconds=STUCK_SECONDS, what=f"status to show that {sorted(down)} alone are silent")
     document = await read(net, Collection.MINT, short)
     with pytest.raises(ContractLogicError):
         await net.users[0].mint(document)

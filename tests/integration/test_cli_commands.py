@@ -279,7 +279,7 @@ def test_status_counts_documents_and_names_who_can_sign(desk):
 
 def well(desk, number, **fields):
     """The heartbeat of one that runs and can sign; `fields` differ."""
-    said = {"phase": "running", "interval_ms": 30_000, "signs": ["mint", "payout"], "threshold": 2, **fields}
+    said = {"phase": "running", "interval_ms": 600_000, "signs": ["mint", "payout"], "threshold": 2, **fields}
     return heartbeat(desk.settings, desk.net.validators[number], **said)
 
 
@@ -319,7 +319,7 @@ def test_health_is_that_of_the_process_whose_state_lies_here(desk):
     assert "no heartbeat of it was ever heard" in desk.do("health", code=1)
     desk.store(lambda store: beat(store, well(desk, 0, instance="mine")))
     assert "up and healthy" in desk.do("health")
-    old = {"instance": "mine", "counter": 2, "updated_at": milliseconds(datetime.now(UTC) - timedelta(seconds=90))}
+    old = {"interval_ms": 30_000, "updated_at": milliseconds(datetime.now(UTC) - timedelta(seconds=90))}
     for fields, word in (
         ({"healthy": False, "signs": [], "problems": ["signs no mints and no payouts: operator"]}, "signs no mints"),
         ({"healthy": False, "signs": [], "phase": "starting", "problems": ["read up to block 1 of 2"]}, "starting"),

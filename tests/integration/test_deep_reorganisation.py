@@ -32,16 +32,16 @@ async def bridge(mongo_uri: str) -> AsyncIterator[BridgeUnderTest]:
         yield running
 
 
-async def status_on_another_machine(bridge: BridgeUnderTest, code: int = 0) -> str:
-    """What `reactor status` shows to the first operator: it asks the shared database alone."""
+async def status_on_another_machine(bridge: BridgeUnderTest) -> tuple[int, str]:
+    """With which code `reactor status` ends and what it shows to the first operator: it asks the shared database alone."""
     config = str(bridge.runners[0].member.config)
     pipe = asyncio.subprocess.PIPE
     command = [sys.executable, "-m", "reactor.cli.main", "status", "--config", config]
     process = await asyncio.create_subprocess_exec(*command, stdout=pipe, cwd=ROOT)
     async with asyncio.timeout(60):
         said, _ = await process.communicate()
-    assert process.returncode == code
-    return said.decode()
+    assert process.returncode is not None
+    return process.returncode, said.decode()
 
 
 async def take_back(bridge: BridgeUnderTest, depth: int) -> None:
@@ -71,7 +71,13 @@ async def test_a_shallow_one_stops_nobody(bridge: BridgeUnderTest) -> None:
     await take_back(bridge, SHALLOW)
     await bridge.minted(await a_mint(bridge))
     assert held(bridge) == [0, 0, 0]
-    assert "held" not in await status_on_another_machine(bridge)
+
+    async def all_can_sign() -> bool:
+        code, said = await status_on_another_machine(bridge)
+        return code == 0 and "held" not in said
+
+    # A heartbeat may be late on a busy machine, and then its validator counts as one that cannot sign.
+    await bridge.eventually(all_can_sign, "status on another machine to count everybody")
 
 
 async def test_a_deep_one_stops_everybody_until_released_and_everybody_can_read_why(bridge: BridgeUnderTest) -> None:
@@ -88,7 +94,9 @@ async def test_a_deep_one_stops_everybody_until_released_and_everybody_can_read_
     await bridge.eventually(told, "every heartbeat to say so")
 
     async def shown() -> bool:
-        lines = (await status_on_another_machine(bridge, EXIT_TOO_FEW)).splitlines()
+        code, said = await status_on_another_machine(bridge)
+        assert code == EXIT_TOO_FEW
+        lines = said.splitlines()
         wanted = [f"{one.me.address}: held signing: deep_reorg" for one in bridge.validators]
         return all(any(line.startswith(text) for line in lines) for text in wanted)
 

@@ -141,4 +141,5 @@ async def test_nothing_was_signed_for_the_flood_and_nothing_is_held(bridge: Brid
     assert await bridge.judge.unjustified(journals) == []
     assert await bridge.judge.unpaid_or_doubled() == []
     assert [hold for one in journals for hold in one.holds()] == []
-    assert [row.error for one in bridge.validators for row in one.dispatcher.stuck()] == []
+    # What ran into a time-out on a busy machine is taken up again by itself.
+    await bridge.eventually(lambda: not any(one.dispatcher.stuck() for one in bridge.validators), "nothing to be stuck")
