@@ -16,11 +16,12 @@ async def mint_nonce(context: Context, deposit: Deposit, recipient: str) -> int 
     cursor = context.ledger.cursor(EventKind.DEPOSIT)
     if cursor is None or cursor.height < deposit.height:
         return Blocked(WaitReason.LEDGER_BEHIND, {"chain": "pocket", "height": str(deposit.height)})
-    rank = context.ledger.mint_rank(deposit)
-    if rank is None:
-        return Blocked(WaitReason.NONCE_UNKNOWN, {"recipient": recipient})
     base = await base_nonce(context, recipient)
-    return base if isinstance(base, Blocked) else base + rank
+    if isinstance(base, Blocked):
+        return base
+    # After the question: an earlier deposit may have been found late meanwhile.
+    rank = context.ledger.mint_rank(deposit)
+    return Blocked(WaitReason.NONCE_UNKNOWN, {"recipient": recipient}) if rank is None else base + rank
 
 
 async def base_nonce(context: Context, recipient: str) -> int | Blocked:
@@ -34,8 +35,11 @@ async def base_nonce(context: Context, recipient: str) -> int | Blocked:
     cursor = context.ledger.cursor(EventKind.MINTED)
     if cursor is None:
         return Blocked(WaitReason.LEDGER_BEHIND, {"chain": "ethereum", "height": str(context.bridge.ethereum_start)})
-    minted = context.ledger.minted_count(recipient)
+    minted, read = context.ledger.minted_count(recipient), context.ledger.rewritten
     nonce = await context.ethereum.user_nonce(recipient, cursor.height)
+    if context.ledger.rewritten != read:
+        # SECURITY: a `Minted` that was found late while the node was asked is in its answer and not in the count.
+        return Blocked(WaitReason.NONCE_UNKNOWN, {"recipient": recipient})
     if nonce < minted:
         return Blocked(WaitReason.NONCE_UNKNOWN, {"recipient": recipient, "nonce": str(nonce), "minted": str(minted)})
     context.ledger.set_base_nonce(recipient, nonce - minted)

@@ -20,7 +20,7 @@ from reactor.documents.keys import burn_key, deposit_key, event_key
 from reactor.state.created import EPOCH, header_milliseconds, moment
 from reactor.state.database import BUSY, Database, Row
 from reactor.state.ledger_file import open_ledger_file
-from reactor.state.rows import EventKind, decode, encode, memo_bytes
+from reactor.state.rows import EventKind, decode, encode, memo_bytes, mint_recipient
 from reactor.state.second import SecondReadings, rewind_second
 from reactor.state.windows import Cursor, Window, WindowResult, write_window
 from reactor.state.wishes import Wishes
@@ -107,17 +107,32 @@ class Ledger(Wishes, SecondReadings):
             before = Cursor(*row) if row else None
             result = write_window(connection, self._bridge, window, before)
             late = [event for event in (*result.new, *result.changed) if before is not None and event.height <= before.height]
-            self._forget_bases(connection, late)
+            self._doubt(connection, late)
         if late:
             self.rewritten += 1
         return result
 
-    def _forget_bases(self, connection: Connection, late: Sequence[Event]) -> None:
-        """SECURITY: a base nonce was reckoned without a `Minted` that is found only now: each nonce after it would be wrong."""
+    def _doubt(self, connection: Connection, late: Sequence[Event]) -> None:
+        """Forget what was concluded without these events, which are found only now.
+
+        SECURITY: a base nonce that was reckoned without a `Minted` makes each nonce after it wrong. And what was taken for the
+        source of a mint or return may be another's: its books are looked at again.
+        """
         for event in late:
-            if isinstance(event, Minted):
-                self._bases.pop(event.recipient, None)
-                connection.execute("DELETE FROM base_nonces WHERE recipient = ?", (event.recipient,))
+            match event:
+                case Minted(recipient=recipient):
+                    self._bases.pop(recipient, None)
+                    connection.execute("DELETE FROM base_nonces WHERE recipient = ?", (recipient,))
+                    self._doubt_mints(connection, recipient)
+                case Deposit():
+                    self._doubt_mints(connection, mint_recipient(self._bridge, event))
+                case Returned(memo=memo):
+                    connection.execute(
+                        "UPDATE events SET explained = 0 WHERE kind = 'returned' AND memo = ?", (memo_bytes(memo),)
+                    )
+
+    def _doubt_mints(self, connection: Connection, recipient: str | None) -> None:
+        connection.execute("UPDATE events SET explained = 0 WHERE kind = 'minted' AND address = ?", (recipient,))
 
     def rewind(self, kinds: Sequence[EventKind], to: BlockRef | None) -> None:
         """Forget that anything of these kinds above block `to` (None: at all) was final, and that it was read.
@@ -404,9 +419,10 @@ class Ledger(Wishes, SecondReadings):
         if not self._marks:
             return
         rows = [(settled, key, settled) for key, settled in self._marks.items()]
-        self._marks.clear()
         with self._db.transaction() as connection:
             connection.executemany("UPDATE events SET settled = ? WHERE key = ? AND settled <> ?", rows)
+        # Only now: what a full disk refused is written later, or an event that is open would stay settled.
+        self._marks.clear()
 
     def _set(self, sql: str, *parameters: object) -> None:
         with self._db.transaction() as connection:

@@ -11,12 +11,14 @@ from reactor.documents.keys import deposit_key
 from reactor.documents.reasons import WaitReason
 from reactor.documents.statuses import Collection
 from reactor.flows.decisions import Rest, Wait
+from reactor.flows.facts import Blocked
 from reactor.handlers.books import Books
 from reactor.handlers.lookups import LookUps
 from reactor.handlers.mint import MintHandler
+from reactor.handlers.nonces import mint_nonce
 from reactor.handlers.payout import PayoutHandler
 from reactor.state.rows import EventKind
-from tests.unit.handler_world import NOW, USER, World, burn, deposit, minted
+from tests.unit.handler_world import NOW, USER, World, burn, deposit, minted, returned
 from tests.unit.test_handlers_mint import put, ready
 
 pytestmark = pytest.mark.unit
@@ -101,6 +103,89 @@ async def test_a_mint_that_is_found_late_corrects_the_base_and_nothing_is_signed
     assert world.ledger.base_nonce(USER) == 3
     # Its own nonce, 5, is spent here; all others sign it.
     assert digests(world, SIGNED, LATER) == [[of(world, SIGNED, 5)], []]
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["found meanwhile", "nothing found"])
+async def test_a_mint_that_is_found_while_the_node_is_asked_makes_no_wrong_base(world: World, late: bool) -> None:
+    """Without the count begun anew the base would be one too high for good: the nonce of another deposit."""
+    world.ethereum.nonces[USER] = 4
+    ready(world, SIGNED)
+    ask = world.ethereum.user_nonce
+
+    async def meanwhile(recipient: str, block: int) -> int:
+        nonce = await ask(recipient, block)
+        if late:
+            world.record(EventKind.MINTED, minted(50, 4, amount=SIGNED.amount))
+        return nonce
+
+    world.ethereum.user_nonce = meanwhile  # type: ignore[method-assign]
+    assert isinstance(await mint_nonce(world.context, SIGNED, USER), Blocked) is late
+    assert world.ledger.base_nonce(USER) == (None if late else 4)
+    world.ethereum.user_nonce = ask  # type: ignore[method-assign]
+    assert await mint_nonce(world.context, SIGNED, USER) == (4 if late else 5)
+
+
+async def test_a_deposit_that_is_found_while_the_node_is_asked_counts(world: World) -> None:
+    ready(world, SIGNED)
+    ask = world.ethereum.user_nonce
+
+    async def meanwhile(recipient: str, block: int) -> int:
+        world.ethereum.user_nonce = ask  # type: ignore[method-assign]
+        world.record(EventKind.DEPOSIT, EARLY, SIGNED)
+        return await ask(recipient, block)
+
+    world.ethereum.user_nonce = meanwhile  # type: ignore[method-assign]
+    assert await mint_nonce(world.context, SIGNED, USER) != 1
+    assert await mint_nonce(world.context, SIGNED, USER) == 2
+
+
+# --- the books, where something is found late
+
+
+async def test_a_mint_that_was_explained_by_anothers_deposit_is_looked_at_again(world: World) -> None:
+    """One deposit, two mints; of the first the logs said nothing, so that the second passed for it. Deposits of others that
+    nobody has claimed hide it in the sums."""
+    unclaimed = deposit(8, amount=9_000_000, to="0x" + "cc" * 20)
+    world.ethereum.nonces[USER] = 2
+    world.record(EventKind.DEPOSIT, SIGNED, unclaimed)
+    world.record(EventKind.BURN)
+    second = minted(51, 2, amount=SIGNED.amount)
+    world.record(EventKind.MINTED, second)
+    books = Books(world.context)
+    await books.check()
+    assert (world.ledger.base_nonce(USER), world.journal.holds()) == (1, [])
+    world.record(EventKind.MINTED, minted(50, 1, amount=SIGNED.amount), second)
+    await books.check()
+    assert [(hold.scope, hold.reason) for hold in world.journal.holds()] == [("signing", "unexplained_mint")]
+
+
+async def test_mints_of_others_are_not_looked_at_again(world: World) -> None:
+    other = "0x" + "cc" * 20
+    world.record(EventKind.DEPOSIT, deposit(8, to=other))
+    world.record(EventKind.BURN)
+    world.ethereum.nonces |= {other: 1, USER: 1}
+    theirs = minted(51, 1, to=other)
+    world.record(EventKind.MINTED, theirs)
+    await Books(world.context).check()
+    world.record(EventKind.DEPOSIT, SIGNED, deposit(8, to=other))
+    world.record(EventKind.MINTED, minted(50, 1, amount=SIGNED.amount), theirs)
+    assert [seen.event.height for seen in world.ledger.unexplained(EventKind.MINTED, 10)] == [50]
+    await Books(world.context).check()
+    assert world.journal.holds() == []
+
+
+async def test_a_return_is_looked_at_again_where_an_earlier_one_is_found_that_pays_the_same(world: World) -> None:
+    event = burn(6)
+    world.record(EventKind.DEPOSIT)
+    world.record(EventKind.BURN, event, burn(7, amount=9_000_000))
+    later = returned(9, event.tx_hash, entropy=8)
+    world.record(EventKind.RETURNED, later)
+    books = Books(world.context)
+    await books.check()
+    assert world.journal.holds() == []
+    world.record(EventKind.RETURNED, returned(8, event.tx_hash), later)
+    await books.check()
+    assert [(hold.scope, hold.reason) for hold in world.journal.holds()] == [("signing", "unexplained_return")]
 
 
 # --- what a document names

@@ -231,6 +231,25 @@ def test_open_work_is_paged_and_settled(ledger):
     assert ledger.unsettled(EventKind.DEPOSIT, 1)[0].key == key
 
 
+@pytest.mark.parametrize("settled", [True, False])
+def test_a_mark_that_the_disk_refused_is_written_later(ledger, monkeypatch, settled):
+    ledger.record_window(EventKind.DEPOSIT, 10, 20, [deposit(1, 10)], 11)
+    key = event_key(BRIDGE, deposit(1, 10))
+    if not settled:
+        ledger.settle(key)
+        assert ledger.unsettled(EventKind.DEPOSIT, 1) == []
+    (ledger.settle if settled else ledger.unsettle)(key)
+    with monkeypatch.context() as full:
+
+        def refuse():
+            raise StateProblem("the disk is full", "free some space")
+
+        full.setattr(ledger._db, "transaction", refuse)
+        with pytest.raises(StateProblem):
+            ledger.unsettled(EventKind.DEPOSIT, 1)
+    assert [seen.key for seen in ledger.unsettled(EventKind.DEPOSIT, 1)] == ([] if settled else [key])
+
+
 def test_unexplained_are_final_and_not_yet_explained(ledger):
     ledger.record_window(EventKind.RETURNED, 10, 20, [returned(1, 12), returned(2, 13), returned(3, 19)], 15)
     assert [seen.event.tx_hash for seen in ledger.unexplained(EventKind.RETURNED, 10)] == ["r1", "r2"]
