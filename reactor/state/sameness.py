@@ -51,6 +51,8 @@ class SameFile:
         self.changed = self.changed or f"{self._path} {what}"
 
     def _look(self) -> str:
+        # Before it is measured: another thread may see the file grow in between, and what was measured then is no cut.
+        least = self._size
         for path in (self._path, *self._beside):
             known = self._known.get(path)
             try:
@@ -63,9 +65,9 @@ class SameFile:
             if self._known.setdefault(path, place) != place:
                 return f"{path} was replaced by another file while this process had it open"
             if path == self._path:
-                if found.st_size < self._size:
-                    return f"{path} was cut from {self._size} to {found.st_size} bytes while this process had it open"
-                self._size = found.st_size
+                if found.st_size < least:
+                    return f"{path} was cut from {least} to {found.st_size} bytes while this process had it open"
+                self._size = max(self._size, found.st_size)
         return ""
 
 

@@ -21,6 +21,7 @@ from reactor.state.lock import LOCK_FILE, ProcessLock
 from reactor.state.private import make_private
 from reactor.state.problems import StateBusy, StateLocked, StateProblem, StateReplaced
 from reactor.state.rows import EventKind
+from reactor.state.sameness import SameFile
 from reactor.state.verdicts import Allowed, Refusal, Refused
 from tests.unit.handler_world import World
 from tests.unit.journal_helpers import BRIDGE, HEIGHTS, NOW, mint
@@ -133,6 +134,33 @@ def test_a_journal_that_is_not_the_same_any_more_notes_nothing_for_good(opened: 
         (directory / "moved").rename(directory / JOURNAL_FILE)
     with pytest.raises(StateReplaced):
         opened.sign_batch([entry("d1")])
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_a_file_that_grows_while_two_threads_look_at_it_was_not_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grows: bool
+) -> None:
+    """One thread measures it, another writes to it and measures it, and only then does the first compare."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(100))
+    same = SameFile(path)
+    same.note()
+    measure, others = Path.stat, [lambda: path.write_bytes(bytes(200 if grows else 50)), same.require]
+
+    def stat_slowly(place: Path, **options: bool) -> os.stat_result:
+        found = measure(place, **options)
+        while others:
+            others.pop(0)()
+        return found
+
+    monkeypatch.setattr(Path, "stat", stat_slowly)
+    if grows:
+        same.require()
+        same.require()
+        assert same.changed == ""
+    else:
+        with pytest.raises(StateReplaced, match="was cut from 100 to 50"):
+            same.require()
 
 
 def test_a_journal_is_found_to_be_gone_without_a_signature(opened: Journal, directory: Path) -> None:
