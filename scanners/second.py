@@ -71,7 +71,8 @@ class SecondReader:
 
     def look(self, tx_hash: str, height: int) -> None:
         """Have a block read again at once in which the own node shows this transaction, and the ledger does not hold it."""
-        if height not in self._asked and len(self._asked) >= _MOST_ASKED:
+        # Below the bridge's start nothing is an event of it, and the ledger takes no such block.
+        if height < self._watched.start or (height not in self._asked and len(self._asked) >= _MOST_ASKED):
             return
         self._asked.setdefault(height, set()).add(tx_hash)
         self.rung.set()

@@ -245,6 +245,19 @@ async def test_however_many_transactions_are_named_so_many_blocks_wait_at_most(w
     assert len(bench.twice.again) == 64
 
 
+async def test_what_lies_below_the_start_is_not_looked_for_and_keeps_nothing_waiting(world: World) -> None:
+    """Anyone who writes to the database can name burns of the time before the bridge, by the thousand."""
+    bench = SecondBench(world, burn(5))
+    bench.twice.hidden = {burn(5).tx_hash}
+    await bench.first(10, 8)
+    for number in range(64):
+        bench.reader.look(f"0x{number:064x}", -number)
+    bench.reader.look(burn(5).tx_hash, 5)
+    await bench.reader.read_asked()
+    assert bench.twice.again == [(5, 5, (burn(5).tx_hash,))]
+    assert bench.rings("new") == [burn(5)]
+
+
 async def test_what_fails_is_tried_again_when_it_is_named_again(world: World) -> None:
     bench = SecondBench(world, burn(3))
     bench.twice.hidden = {burn(3).tx_hash}
