@@ -145,12 +145,7 @@ def _undecided(
 
 
 def _said(question: Question[T], outcome: T | RpcProblem) -> str:
-    return _reason(outcome) if isinstance(outcome, RpcProblem) else one_line(question.show(outcome), _SHOWN)
-
-
-def _reason(error: RpcProblem) -> str:
-    """Without the endpoint's name, which stands beside it."""
-    return str(getattr(error, "text", None) or getattr(error, "reason", None) or error)[:_SHOWN]
+    return outcome.words[:_SHOWN] if isinstance(outcome, RpcProblem) else one_line(question.show(outcome), _SHOWN)
 
 
 async def at_least(
@@ -178,7 +173,7 @@ async def at_least(
             subject,
             needed=needed,
             agreeing=[one.name for one, said in outcomes.items() if not isinstance(said, RpcProblem)],
-            others={one.name: _reason(said) for one, said in outcomes.items() if isinstance(said, RpcProblem)},
+            others={one.name: said.words[:_SHOWN] for one, said in outcomes.items() if isinstance(said, RpcProblem)},
             transient=True,
         )
 

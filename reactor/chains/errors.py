@@ -71,6 +71,11 @@ class RpcProblem(Exception):  # noqa: N818 - named for what it is
     about: str = ""
     means: Means = Means.ELSEWHERE
 
+    @property
+    def words(self) -> str:
+        """What went wrong, without who was asked what."""
+        return str(self)
+
 
 def retry_after_seconds(header: str | None) -> float | None:
     """The seconds of a `Retry-After` header (RFC 9110 10.2.3: whole seconds or a date), at most `LONGEST_RETRY_AFTER`.
@@ -120,6 +125,11 @@ class ChainError(RpcProblem):
         self.method = self.about = method
         where = " ".join(part for part in (self.method, f"at {self.endpoint}" if self.endpoint else "") if part)
         super().__init__(f"{where}: {self.reason}" if where else self.reason)
+
+    @property
+    def words(self) -> str:
+        """See `RpcProblem`."""
+        return self.reason
 
 
 class RpcUnavailable(ChainError):  # noqa: N818 - named for what happened

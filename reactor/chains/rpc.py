@@ -277,15 +277,19 @@ class Endpoints:
             self._note_refusal(endpoint, error)
 
     def _note_refusal(self, endpoint: Endpoint, error: RpcProblem) -> None:
-        known = endpoint.refusals.get(error.about)
         endpoint.refusals[error.about] = Doubt(str(error), self.now() + _UNABLE_SECONDS)
-        if known is None or known.until <= self.now():
-            logger.warning("{} stands back: it refuses a call: {}", endpoint.name, error)
+        self.outages.failed(_call_at(endpoint, error.about), error.words)
+
+    def answered(self, endpoint: Endpoint, call: str) -> None:
+        """It answered this call, though perhaps not all that it may be asked (old state, say): a refusal ends with its time."""
+        refusal = endpoint.refusals.get(call)
+        if refusal is not None and refusal.until <= self.now():
+            self.serves(endpoint, call)
 
     def serves(self, endpoint: Endpoint, call: str) -> None:
         """It answered this call as the protocol says: a refusal of it is forgotten before its time."""
-        if endpoint.refusals.pop(call, None) is not None:
-            logger.info("{} answers {} again", endpoint.name, call)
+        endpoint.refusals.pop(call, None)
+        self.outages.worked(_call_at(endpoint, call))
 
     async def each(
         self, endpoints: Iterable[Endpoint], operation: Callable[[Endpoint], Awaitable[T]]
@@ -400,6 +404,11 @@ class _SparedError(Exception):
     def __init__(self, trouble: RpcProblem) -> None:
         super().__init__(str(trouble))
         self.trouble = trouble
+
+
+def _call_at(endpoint: Endpoint, call: str) -> str:
+    """Who fails, of an endpoint that refuses one call and answers the others."""
+    return f"{call} at {endpoint.name}"
 
 
 def _may_help(error: Exception) -> bool:

@@ -9,6 +9,7 @@ from reactor.chains.errors import WrongChain
 from reactor.chains.ethereum.client import EthereumChain
 from reactor.chains.ethereum.contracts import MINTER_ROLE, selector
 from reactor.chains.ethereum.types import CallTrial, ContractFacts, Head
+from reactor.foreign import shown
 from reactor.preflight.endpoints import compared
 from reactor.preflight.results import CheckResult, Level, failed, passed
 from reactor.settings import Settings
@@ -84,7 +85,7 @@ def check_contracts(settings: Settings, facts: ContractFacts) -> list[CheckResul
     if domain.verifying_contract != ethereum.mint_controller_address:
         faults.append(f"contract {domain.verifying_contract} instead of {ethereum.mint_controller_address}")
     if (domain.name, domain.version) != ("MintController", "1"):
-        faults.append(f"name {domain.name!r} version {domain.version!r} instead of MintController 1")
+        faults.append(f"name {shown(domain.name)} version {shown(domain.version)} instead of MintController 1")
     if faults:
         remedy = "correct ethereum.mint_controller_address and ethereum.chain_id, or the endpoint"
         return [failed("contracts", f"the EIP-712 domain has {'; '.join(faults)}", remedy)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Final
 
 from reactor.chains.pocket import PocketBlock, PocketChain
+from reactor.foreign import shown
 from reactor.preflight.endpoints import compared
 from reactor.preflight.results import CheckResult, Level, failed, passed
 from reactor.settings import Settings
@@ -14,6 +16,7 @@ _MEMO_NEEDED: Final = 66
 """The longest memo of ours: a burn's hash with its 0x."""
 _OLDEST_HEAD_SECONDS: Final = 3600.0
 """Four of mainnet's fifteen-minute blocks."""
+_NUMBER: Final = re.compile("[0-9]{1,18}")
 _NODES: Final = "check pocket.rpc_urls and the nodes behind them"
 
 
@@ -58,24 +61,30 @@ def check_head(settings: Settings, head: PocketBlock) -> list[CheckResult]:
 async def check_signature_limit(chain: PocketChain, settings: Settings) -> list[CheckResult]:
     """The chain takes a multisignature of all the vault's keys; it counts the multisig key itself too."""
     keys = len(settings.pocket.multisig_public_keys)
-    text = await chain.param("auth/TxSigLimit")
-    if not text.isdigit():
-        return [failed("signature limit", f"auth/TxSigLimit is {text[:80]!r}", _NODES, "warning")]
-    if int(text) - 1 < keys:
-        detail = f"auth/TxSigLimit {text} lets {int(text) - 1} keys sign, the vault has {keys}: no return could ever be included"
+    limit = await _number(chain, "auth/TxSigLimit")
+    if isinstance(limit, str):
+        return [failed("signature limit", f"auth/TxSigLimit is {limit}", _NODES, "warning")]
+    if limit - 1 < keys:
+        detail = f"auth/TxSigLimit {limit} lets {limit - 1} keys sign, the vault has {keys}: no return could ever be included"
         return [failed("signature limit", detail, "use a vault of fewer keys, or have the chain's parameter raised")]
-    return [passed("signature limit", f"auth/TxSigLimit {text} for {keys} keys")]
+    return [passed("signature limit", f"auth/TxSigLimit {limit} for {keys} keys")]
 
 
 async def check_memo(chain: PocketChain) -> list[CheckResult]:
     """The chain takes the memo of a return: a burn's hash."""
-    text = await chain.param("auth/MaxMemoCharacters")
-    if not text.isdigit():
-        return [failed("memo", f"auth/MaxMemoCharacters is {text[:80]!r}", _NODES, "warning")]
-    if int(text) < _MEMO_NEEDED:
-        detail = f"auth/MaxMemoCharacters {text} is less than the {_MEMO_NEEDED} of a burn's hash"
+    most = await _number(chain, "auth/MaxMemoCharacters")
+    if isinstance(most, str):
+        return [failed("memo", f"auth/MaxMemoCharacters is {most}", _NODES, "warning")]
+    if most < _MEMO_NEEDED:
+        detail = f"auth/MaxMemoCharacters {most} is less than the {_MEMO_NEEDED} of a burn's hash"
         return [failed("memo", detail, "have the chain's parameter raised: no return of a burn could be included")]
-    return [passed("memo", f"auth/MaxMemoCharacters {text}")]
+    return [passed("memo", f"auth/MaxMemoCharacters {most}")]
+
+
+async def _number(chain: PocketChain, key: str) -> int | str:
+    """A chain parameter that is a number; where the node gives anything else, that as it may be shown."""
+    text = await chain.param(key)
+    return int(text) if _NUMBER.fullmatch(text) else shown(text)
 
 
 async def check_balance(chain: PocketChain, settings: Settings) -> list[CheckResult]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from loguru import logger
 
 from reactor.chains.agreement import Question, agree, at_least, checked_agreement
 from reactor.chains.errors import ChainError, NotAgreed, NotFound, RpcRefused, RpcUnavailable, WrongChain, retry_after_seconds
@@ -528,3 +529,28 @@ async def test_a_refused_call_is_forgiven_when_it_is_answered_and_not_before() -
     assert (pool.problems(), pool.order()[0].name) == (told, "http://b"), "another call says nothing of it"
     pool.serves(pool.all[0], "logs")
     assert (pool.problems(), pool.order()[0].name) == ([], "http://a")
+
+
+async def test_a_call_that_is_refused_for_hours_is_an_outage_of_a_few_lines() -> None:
+    clock, written = Clock(), list[str]()
+    refused = RpcRefused("no such method", endpoint="http://a", method="logs")
+    nodes, pool = Nodes(a=refused, b="yes"), pool_of(clock, "ab")
+    sink = logger.add(lambda message: written.append(str(message).strip()), format="{level} {message}")
+    try:
+        for _ in range(2 * 60):
+            assert await pool.run(nodes) == "yes"
+            pool.answered(pool.all[0], "logs")  # of another kind: its time is not over
+            clock.now += 61
+        assert nodes.asked.count("a") == 2 * 60, "each minute it is asked again"
+        assert written[0] == "WARNING logs at http://a fails: no such method"
+        assert 1 < len(written) < 8
+        assert all("has been failing for" in line for line in written[1:])
+        written.clear()
+        nodes.says["a"] = "yes"
+        assert await pool.run(nodes) == "yes"
+        pool.answered(pool.all[0], "logs")
+    finally:
+        logger.remove(sink)
+    assert len(written) == 1
+    assert written[0].startswith("INFO logs at http://a works again after 2 h 2 min")
+    assert pool.problems() == []

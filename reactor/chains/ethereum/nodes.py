@@ -109,6 +109,7 @@ class Nodes:
             raise wire.error_of(answer["error"], endpoint.url, method)
         if "result" not in answer:
             raise MalformedAnswer("neither result nor error", endpoint=endpoint.url, method=method)
+        self.endpoints.answered(endpoint, method)
         return answer["result"]
 
     async def parsed(self, endpoint: Endpoint, method: str, params: Sequence[Any], parse: Callable[[object], T]) -> T:

@@ -43,6 +43,11 @@ class PocketRpcError(RpcProblem):
         self.text = one_line(text, _TEXT_LIMIT)
         super().__init__(f"{endpoint}: {call}: {self.text}")
 
+    @property
+    def words(self) -> str:
+        """See `RpcProblem`."""
+        return self.text
+
 
 class RpcUnavailable(PocketRpcError):  # noqa: N818 - the field's term, and the error's name in metrics
     """No usable answer: connection, time-out, 5xx, rate limit, gateway error. Ask again or elsewhere."""

@@ -226,7 +226,11 @@ class MorseClient:
             return EndpointStatus(endpoint.name, head, failing=await self._failing(endpoint, address, head.height))
 
         found = await self._pool.each(self._pool.all, work)
-        return tuple(status for status in found.values() if isinstance(status, EndpointStatus))
+        # What a node does to the code that reads it must not leave it out of the list.
+        return tuple(
+            status if isinstance(status, EndpointStatus) else EndpointStatus(endpoint.name, None, str(status))
+            for endpoint, status in found.items()
+        )
 
     async def _failing(self, endpoint: Endpoint, address: str, height: int) -> tuple[str, ...]:
         """What is wrong with the calls that the endpoint does not answer as a node does."""
