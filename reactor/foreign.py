@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
-__all__ = ["MASK", "clean", "one_line", "redact", "register_secrets", "shown", "url_secrets"]
+__all__ = ["MASK", "clean", "masked_host", "one_line", "redact", "register_secrets", "shown", "url_secrets"]
 
 MASK: Final = "********"
 SHORTEST_SECRET: Final = 4
@@ -29,6 +29,11 @@ _USERINFO: Final = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]{0,20}://)[^\
 _SECRET_NAME: Final = re.compile(
     r"key|token|secret|pass|pwd|auth|sig|credential|session|project|app_?id|^(api|id|code|user|k|t)$", re.IGNORECASE
 )
+_HOST_KEY: Final = re.compile(
+    r"(?=[0-9]*[a-z])(?=[a-z]*[0-9][a-z]*[0-9])[a-z0-9]{20,}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE
+)
+"""A label of a host name that is no name: long and of letters and digits without order, or a UUID."""
+_HOST_MASK: Final = "masked"
 _LONG: Final = 16
 _MIXED: Final = 8
 
@@ -117,13 +122,25 @@ def url_secrets(url: str) -> tuple[str, ...]:
         parts = urlsplit(url)
     except ValueError:
         return (url,)
-    found = _credentials(parts.netloc.rpartition("@")[0])
+    userinfo, _, host = parts.netloc.rpartition("@")
+    found = [*_credentials(userinfo), *_host_keys(host)]
     pieces = [piece for piece in parts.path.split("/") if _is_key_like(piece)]
     pieces += _values(parts.query) + _values(parts.fragment)
     if pieces:
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         pieces += [target, parts.query, *(unquote(piece) for piece in pieces)]
     return tuple(dict.fromkeys(text for text in [*found, *pieces] if len(text.strip()) >= SHORTEST_SECRET))
+
+
+def masked_host(host: str) -> str:
+    """A host name, with or without its port, as it may be shown: some providers put the key into its first part."""
+    keys = _host_keys(host)
+    return ".".join(_HOST_MASK if label in keys else label for label in host.split(".")) if keys else host
+
+
+def _host_keys(host: str) -> list[str]:
+    # The last two parts are a provider's own name, or the only ones that a machine in one's own network has.
+    return [label for label in host.split(".")[:-2] if _HOST_KEY.fullmatch(label)]
 
 
 def _mongo_secrets(uri: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from enum import Enum
 from typing import Final
 from urllib.parse import urlsplit
 
-from reactor.foreign import one_line
+from reactor.foreign import masked_host, one_line
 
 __all__ = [
     "ChainError",
@@ -100,7 +100,8 @@ def retry_after_seconds(header: str | None) -> float | None:
 def endpoint_label(url: str) -> str:
     """`scheme://host:port` of an endpoint: what may be logged and shown.
 
-    SECURITY: user names, passwords, paths and queries are cut, since RPC providers carry their keys in them.
+    SECURITY: user names, passwords, paths and queries are cut, since RPC providers carry their keys in them; a part of the host that
+    looks like a key is `masked`.
     """
     try:
         parts = urlsplit(url)
@@ -109,7 +110,7 @@ def endpoint_label(url: str) -> str:
         return "unreadable endpoint"
     if not host:
         return "unreadable endpoint"
-    shown = f"[{host}]" if ":" in host else host
+    shown = f"[{host}]" if ":" in host else masked_host(host)
     return f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
 
 

@@ -174,15 +174,18 @@ async def _follow(store: Store, wanted: Wanted, changes: Changes, first: asyncio
     """Print until enough. The keys-only stream survives failures by its token; where its history is lost, that is said."""
     from pymongo.errors import OperationFailure, PyMongoError
 
+    from reactor.store.retrying import answers
+
     token: Mapping[str, Any] | None = None
     client = store.stream_client()
     try:
         while not wanted.enough:
             try:
                 async with asyncio.timeout(_POLL_SECONDS):
-                    stream = await client[store.database.name].watch(
-                        _pipeline(store, wanted), max_await_time_ms=_AWAIT_MS, start_after=token
-                    )
+                    with answers():
+                        stream = await client[store.database.name].watch(
+                            _pipeline(store, wanted), max_await_time_ms=_AWAIT_MS, start_after=token
+                        )
                 async with stream:
                     if token is None:
                         typer.echo(f"following {', '.join(store.names[role] for role in wanted.roles)}", err=True)
@@ -208,9 +211,12 @@ _LOST: Final = frozenset({286, 280, 260})
 
 
 async def _events(stream: Any) -> AsyncIterator[Mapping[str, Any] | None]:  # noqa: ANN401 - the driver's stream
+    from reactor.store.retrying import answers
+
     while stream.alive:
         async with asyncio.timeout(_POLL_SECONDS):
-            event = await stream.try_next()
+            with answers():
+                event = await stream.try_next()
         yield event
 
 
@@ -240,8 +246,11 @@ def _pipeline(store: Store, wanted: Wanted) -> list[dict[str, Any]]:
 async def _tell(store: Store, wanted: Wanted, changes: Changes, event: Mapping[str, Any]) -> None:
     from reactor.cli.changes import concerns
     from reactor.store.reading import read
+    from reactor.store.retrying import answers
 
-    role, document_id, operation = store.roles[event["ns"]["coll"]], event["documentKey"]["_id"], event["operationType"]
+    with answers():
+        role, document_id, operation = store.roles[event["ns"]["coll"]], event["documentKey"]["_id"], event["operationType"]
+        at = event["clusterTime"].as_datetime() if "clusterTime" in event else datetime.now(UTC)
     plain_tail = not (wanted.statuses or wanted.addresses or wanted.hashes)
     found = None if operation == "delete" else (await read(store, role, [document_id])).get(document_id)
     if found is None:
@@ -253,7 +262,6 @@ async def _tell(store: Store, wanted: Wanted, changes: Changes, event: Mapping[s
     else:
         changed = operation == "replace" or event.get("status") == "string"
         lines = changes.seen(role, found.raw, inserted=operation == "insert", status_changed=changed)
-    at = event["clusterTime"].as_datetime() if "clusterTime" in event else datetime.now(UTC)
     for line in lines:
         _print(line, at, wanted)
 

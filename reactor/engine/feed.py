@@ -106,20 +106,6 @@ class FeedCounters:
     faults: int = 0
 
 
-def stream_client(uri: str, **options: object) -> Client:
-    """A client for the stream alone: an open stream pins a connection, and a long server selection would stall it
-    for half a minute whenever a primary steps down."""
-    settings: dict[str, Any] = {
-        "serverSelectionTimeoutMS": 2500,
-        "connectTimeoutMS": 2000,
-        "socketTimeoutMS": 10_000,
-        "heartbeatFrequencyMS": 1000,
-        "maxPoolSize": 2,
-        "appname": "reactor-feed",
-    }
-    return AsyncMongoClient(uri, **(settings | options))
-
-
 def pipeline(collections: Collection[str], quiet: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """Keys of our collections, object ids only; no content, ever. Events that match `quiet` are left out."""
     ours = {"$in": sorted(collections)}

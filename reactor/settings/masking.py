@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from reactor.foreign import MASK
+from reactor.foreign import MASK, masked_host
 
 
 def mask_mongo_uri(uri: str) -> str:
@@ -17,6 +17,6 @@ def mask_mongo_uri(uri: str) -> str:
 def mask_rpc_url(url: str) -> str:
     """Show scheme, host and port of an endpoint; what follows often is an API key."""
     parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
+    host = masked_host(parts.netloc.rpartition("@")[2])
     more = bool(parts.path.strip("/") or parts.query or parts.fragment)
     return f"{parts.scheme}://{MASK + '@' if '@' in parts.netloc else ''}{host}{'/' + MASK if more else ''}"

@@ -144,7 +144,10 @@ class Store:
         return self._collections[role]
 
     def stream_client(self) -> AsyncMongoClient[Document]:
-        """A new client for one change stream, with short time-outs. The caller closes it."""
+        """A new client for one change stream, with short time-outs. The caller closes it.
+
+        An open stream pins a connection, and a long server selection would stall it whenever a primary steps down.
+        """
         return self._client(
             {
                 "readConcernLevel": "majority",

@@ -11,6 +11,7 @@ from reactor.settings import load_settings
 
 pytestmark = pytest.mark.unit
 
+HOST_KEY = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 STEPS = "[{ from_height = 1, amount = 1000000000 }, { from_height = 50, amount = 2000000000 }]"
 CASES = {
     "as in the documentation": TOML,
@@ -20,6 +21,10 @@ CASES = {
     "two endpoints of one host": TOML.replace(
         f'rpc_urls = ["http://{NOBODY}/v3/{API_KEY}"]',
         f'rpc_urls = ["http://{NOBODY}/v3/{API_KEY}", "http://{NOBODY}/v3/{API_KEY[::-1]}", "http://{NOBODY}"]',
+    ),
+    "keys in the hosts": TOML.replace(
+        f'rpc_urls = ["http://{NOBODY}/v3/{API_KEY}"]',
+        f'rpc_urls = ["https://{HOST_KEY}.eth.rpc.example/", "https://{HOST_KEY[::-1]}.eth.rpc.example/"]',
     ),
     "strange paths": TOML.replace('directory = "state"', 'directory = "st\\\\a\\"te \\u0007 \\u00e9 \\U0001f600"'),
     "a name": TOML + '\n[validator]\nname = "v-1"\n',
@@ -51,6 +56,8 @@ def test_what_is_shown_is_the_same_configuration(shown: tuple[Path, Path, str]) 
     assert theirs == ours
     assert PASSWORD not in said
     assert API_KEY not in said
+    assert HOST_KEY not in said
+    assert HOST_KEY[::-1] not in said
 
 
 def test_what_is_shown_passes_the_check(

@@ -24,6 +24,7 @@ URLS = {
     "fragment": f"https://rpc.example/#{KEY}",
     "basic authentication": f"https://operator:{quote(PASSWORD, safe='')}@rpc.example/v1",
     "user alone": f"https://{KEY}@rpc.example/v1",
+    "host": f"https://{KEY}.eth.rpc.example/",
     "mongo": f"mongodb://validator:{quote(PASSWORD, safe='')}@h1:1,h2:2/db?replicaSet=rs0",
     "mongo options": f"mongodb+srv://h1/db?authMechanismProperties=AWS_SESSION_TOKEN:{KEY}",
 }
@@ -53,6 +54,13 @@ def test_what_a_url_holds_is_masked_and_what_everybody_may_know_is_not(url):
     [
         "http://127.0.0.1:8545",
         "https://rpc.example/v1",
+        "https://eth-mainnet.g.provider.example",
+        "https://nd-123-456-789.p2p.example",
+        "https://internal-a1b2c3d4e5f60718-1234567890.us-east-1.elb.cloud.example",
+        "https://averylongnameofonenetworknode1.cluster.internal",
+        "http://0123456789abcdef0123456789abcdef:8545",
+        "http://0123456789abcdef0123456789abcdef.local:8545",
+        "http://12345678901234567890.node.example",
         "https://rpc.example/ext/bc/C/rpc",
         "https://rpc.example/?chain=mainnet",
         "mongodb://localhost:27017/db?replicaSet=rs0",

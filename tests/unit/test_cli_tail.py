@@ -1,0 +1,127 @@
+"""`tail` follows on, whatever the database sends: nonsense ends a session of the stream, and the next one begins."""
+
+import asyncio
+import struct
+from types import SimpleNamespace
+from typing import Any, Self
+
+import pytest
+from bson import ObjectId, Timestamp
+from bson.errors import InvalidBSON
+from pymongo.errors import AutoReconnect, OperationFailure
+
+from reactor.cli import tail
+from reactor.cli.changes import Changes
+from reactor.cli.tail import Wanted
+from reactor.documents.statuses import Collection
+
+pytestmark = pytest.mark.unit
+
+ID = ObjectId("64" * 12)
+GOOD = {
+    "_id": {"_data": "1"},
+    "ns": {"coll": "mints"},
+    "documentKey": {"_id": ID},
+    "operationType": "delete",
+    "clusterTime": Timestamp(1_700_000_000, 1),
+}
+
+
+class Stream:
+    """Gives its events, raises what is an error, and is closed then."""
+
+    def __init__(self, *events: object) -> None:
+        self.events = list(events)
+        self.resume_token = {"_data": "token"}
+
+    @property
+    def alive(self) -> bool:
+        return bool(self.events)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Closed."""
+
+    async def try_next(self) -> object:
+        event = self.events.pop(0)
+        if isinstance(event, Exception):
+            raise event
+        return event
+
+
+class Server:
+    """What the stream's client is given: one session after the other."""
+
+    def __init__(self, *sessions: Stream | Exception) -> None:
+        self.sessions = list(sessions)
+        self.tokens: list[object] = []
+        self.closed = False
+
+    def __getitem__(self, name: str) -> Self:
+        return self
+
+    async def watch(self, pipeline: object, *, max_await_time_ms: int, start_after: object) -> Stream:
+        self.tokens.append(start_after)
+        session = self.sessions.pop(0)
+        if isinstance(session, Exception):
+            raise session
+        return session
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def follow(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    monkeypatch.setattr(tail, "_PAUSE_SECONDS", 0.0)
+    names = {Collection.MINT: "mints"}
+    store: Any = SimpleNamespace(
+        names=names,
+        roles={name: role for role, name in names.items()},
+        database=SimpleNamespace(name="bridge"),
+        stream_client=lambda: server,
+    )
+    known = asyncio.create_task(asyncio.sleep(0))
+    await asyncio.wait_for(tail._follow(store, Wanted((Collection.MINT,), limit=1), Changes(3), known), 30)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        InvalidBSON("length of the message"),
+        struct.error("unpack requires 4 bytes"),
+        ValueError("year 99999 is out of range"),
+        RecursionError("maximum recursion depth exceeded"),
+        AttributeError("'int' object has no attribute 'get'"),
+        AutoReconnect("connection closed"),
+        TimeoutError(),
+        OperationFailure("the resume point may no longer be in the oplog", 286),
+        {},
+        {**GOOD, "ns": 7},
+        {**GOOD, "ns": {"coll": "another"}},
+        {**GOOD, "documentKey": {}},
+        {**GOOD, "clusterTime": "yesterday"},
+    ],
+    ids=repr,
+)
+async def test_nonsense_of_the_database_ends_a_session_and_not_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], broken: Any
+) -> None:
+    first = [broken] if isinstance(broken, Exception) else []
+    server = Server(*first, Stream(None, broken, GOOD), Stream(GOOD))
+    await follow(monkeypatch, server)
+    assert server.closed
+    assert len(server.tokens) == 2 + len(first)
+    out, err = capsys.readouterr()
+    assert "removed" in out
+    assert err.count("it is resumed") + err.count("history of the change stream is lost") == 1 + len(first)
+
+
+async def test_an_output_that_cannot_be_written_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_: str) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(tail, "say", closed)
+    with pytest.raises(BrokenPipeError):
+        await follow(monkeypatch, Server(Stream(GOOD), Stream(GOOD)))
