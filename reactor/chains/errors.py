@@ -100,8 +100,8 @@ def retry_after_seconds(header: str | None) -> float | None:
 def endpoint_label(url: str) -> str:
     """`scheme://host:port` of an endpoint: what may be logged and shown.
 
-    SECURITY: user names, passwords, paths and queries are cut, since RPC providers carry their keys in them; a part of the host that
-    looks like a key is `masked`.
+    SECURITY: user names, passwords, paths and queries are cut, since RPC providers carry their keys in them; a part of the host
+    that looks like a key is `masked`.
     """
     try:
         parts = urlsplit(url)
