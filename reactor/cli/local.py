@@ -64,11 +64,11 @@ def requests_in(ledger: Ledger, text: str) -> list[Seen[Deposit] | Seen[Burn]]:
         seen = ledger.by_document(ObjectId(text))
         return [seen] if seen is not None and isinstance(seen.event, Deposit | Burn) else []  # type: ignore[list-item]
     bare = text.removeprefix("0x")
-    sources = _of_transaction(ledger, bare)
+    sources = of_transaction(ledger, bare)
     if sources:
         return sources
     if (paid := ledger.returned(bare)) is not None:
-        return _of_transaction(ledger, paid.event.memo.removeprefix("0x"))
+        return of_transaction(ledger, paid.event.memo.removeprefix("0x"))
     found: list[Seen[Deposit] | Seen[Burn]] = []
     for one in ledger.minted_in(f"0x{bare}"):
         base = ledger.base_nonce(one.event.recipient)
@@ -77,7 +77,8 @@ def requests_in(ledger: Ledger, text: str) -> list[Seen[Deposit] | Seen[Burn]]:
     return found
 
 
-def _of_transaction(ledger: Ledger, bare: str) -> list[Seen[Deposit] | Seen[Burn]]:
+def of_transaction(ledger: Ledger, bare: str) -> list[Seen[Deposit] | Seen[Burn]]:
+    """The deposit and the burns of one transaction; `bare`: its hash without `0x`."""
     deposit = ledger.deposit(bare)
     return [*([deposit] if deposit is not None else []), *ledger.burns_of_tx(f"0x{bare}")]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from reactor.cli.common import Problem, clean
-from reactor.cli.local import read_ledger
+from reactor.cli.local import of_transaction, read_ledger
 
 if TYPE_CHECKING:
     from reactor.settings import Settings
@@ -108,6 +108,4 @@ def _in_ledger(ledger: Ledger, text: str) -> list[str]:
     if _ID.fullmatch(text):
         seen = ledger.by_document(ObjectId(text))
         return [] if seen is None else [seen.key]
-    bare = text.removeprefix("0x")
-    deposit = ledger.deposit(bare)
-    return ([deposit.key] if deposit else []) + [seen.key for seen in ledger.burns_of_tx(f"0x{bare}")]
+    return [seen.key for seen in of_transaction(ledger, text.removeprefix("0x"))]

@@ -97,7 +97,6 @@ class HeadSource:
                     height = await anext(heights)
             except StopAsyncIteration:
                 raise RuntimeError("its source of heads came to an end") from None
-            _require_height(chain, height)
             self.observe(chain, height)
 
         while True:
@@ -109,11 +108,6 @@ class HeadSource:
 
 def _name(chain: str) -> str:
     return f"heads of {chain}"
-
-
-def _require_height(chain: str, height: object) -> None:
-    if isinstance(height, bool) or not isinstance(height, int) or height < 0:
-        raise ValueError(f"a head of {chain!r} must be a height of 0 or more, not {height!r}")
 
 
 async def _close(heights: AsyncIterator[int] | None) -> None:

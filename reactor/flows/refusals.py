@@ -26,6 +26,8 @@ REFUSALS: Final = frozenset(
 """What a signed mint waits for besides its user."""
 _LONGEST: Final = 3600.0
 _MINUTE: Final = 60
+_LATEST: Final = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
+"""Unix seconds. A later time is none: at that rate the limit never refills."""
 
 
 def refusal(amount: int, terms: MintTerms) -> Blocked | None:
@@ -58,6 +60,3 @@ def _enough_at(amount: int, terms: MintTerms) -> str:
     if (minutes := -(-seconds // _MINUTE)) * _MINUTE > _LATEST:
         return "never, at this rate"
     return datetime.fromtimestamp(minutes * _MINUTE, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-_LATEST: Final = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())

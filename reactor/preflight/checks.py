@@ -13,7 +13,7 @@ from reactor.chains.ethereum.types import ContractFacts
 from reactor.chains.pocket import PocketChain
 from reactor.parts import ethereum_chain, open_store, pocket_chain
 from reactor.preflight import ethereum, mongo, own, pocket
-from reactor.preflight.offline import offline_checks
+from reactor.preflight.offline import KEYS, offline_checks
 from reactor.preflight.results import CheckResult, failed, isolated, passed
 from reactor.settings import Settings
 from reactor.store.connection import Store
@@ -27,7 +27,6 @@ _ETHEREUM: Final = "check ethereum.rpc_urls and the nodes behind them"
 _CONTRACTS: Final = "check ethereum.mint_controller_address and ethereum.wrapped_pocket_address: is this their chain?"
 _POCKET: Final = "check pocket.rpc_urls and the nodes behind them"
 _FILES: Final = "check the state directory and its permissions"
-_KEYS: Final = "check the key's URI and where it leads"
 
 
 async def preflight(settings: Settings, *, observe: bool, starting: bool) -> list[CheckResult]:
@@ -75,8 +74,8 @@ class _Run:
             isolated("Pocket", self._pocket(), _POCKET, seconds=_CHAIN_SECONDS),
         ]
         if not self.observe:
-            checks.insert(0, isolated("Ethereum key", own.check_ethereum_key(settings, self.own), _KEYS))
-            checks.insert(1, isolated("Pocket key", own.check_pocket_key(settings, self.own), _KEYS))
+            checks.insert(0, isolated("Ethereum key", own.check_ethereum_key(settings, self.own), KEYS))
+            checks.insert(1, isolated("Pocket key", own.check_pocket_key(settings, self.own), KEYS))
         return checks
 
     def second(self) -> list[Awaitable[list[CheckResult]]]:

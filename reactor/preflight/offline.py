@@ -17,7 +17,7 @@ from reactor.preflight.vault_order import MOST_TRIED_WHOLE, fitting_order
 from reactor.settings import Settings
 
 _URI: Final = "correct mongo.uri (MONGODB_URI)"
-_KEYS: Final = "check the key's URI and where it leads"
+KEYS: Final = "check the key's URI and where it leads"
 
 FIELDS: Final = {
     "vault": "pocket.multisig_public_keys",
@@ -46,8 +46,8 @@ def key_checks(settings: Settings) -> list[Awaitable[list[CheckResult]]]:
     found = own.Own()
     ethereum, pocket = settings.ethereum.key, settings.pocket.key
     return [
-        isolated("Ethereum key", _key("Ethereum key", ethereum, lambda: own.check_ethereum_key(settings, found)), _KEYS),
-        isolated("Pocket key", _key("Pocket key", pocket, lambda: own.check_pocket_key(settings, found)), _KEYS),
+        isolated("Ethereum key", _key("Ethereum key", ethereum, lambda: own.check_ethereum_key(settings, found)), KEYS),
+        isolated("Pocket key", _key("Pocket key", pocket, lambda: own.check_pocket_key(settings, found)), KEYS),
     ]
 
 
@@ -55,7 +55,7 @@ async def _key(name: str, uri: str | None, opened: Callable[[], Awaitable[list[C
     if uri is None:
         return []
     check_key_uri(uri)
-    return await isolated(name, opened(), _KEYS, "warning") if is_local(uri) else []
+    return await isolated(name, opened(), KEYS, "warning") if is_local(uri) else []
 
 
 async def check_vault(settings: Settings) -> list[CheckResult]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from reactor.state.locks import holders_of
 from reactor.state.private import make_files_private
 from reactor.state.problems import StateBusy, StateProblem, StateReplaced
-from reactor.state.sameness import SameFile
+from reactor.state.sameness import BESIDE, SameFile
 
 # The operator's verbs write one row; a batch of signatures takes one disk sync. Ten seconds is a disk in trouble.
 BUSY = 10.0
@@ -24,7 +24,7 @@ _REMEDIES = {
     sqlite3.SQLITE_IOERR: "check the disk: the operating system reports an input/output error",
 }
 
-_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 Synchronous = Literal["FULL", "NORMAL"]
 Row = tuple[Any, ...]
@@ -47,7 +47,7 @@ class Database:
         self._guard = threading.Lock()
         self._connections: list[sqlite3.Connection] = []
         self._closed = False
-        self._same = SameFile(path, ("-wal", "-shm"))
+        self._same = SameFile(path, BESIDE)
 
     @property
     def replaced(self) -> str:
@@ -140,7 +140,7 @@ class Database:
     def problem(self, error: sqlite3.Error) -> StateProblem:
         """The error in the words of a person who has to mend it."""
         code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
-        if code in _BUSY:
+        if code in _BUSY_CODES:
             remedy = f"another process holds the file for too long{_named(holders_of(self.path))}: find out which, and stop it"
             return StateBusy(f"{self.path}: {error}", remedy)
         return StateProblem(f"{self.path}: {error}", _REMEDIES.get(code, self._corrupt_remedy))

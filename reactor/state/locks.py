@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 from typing import Final
 
+from reactor.state.sameness import files_of
+
 _LOCKS: Final = Path("/proc/locks")
-_SUFFIXES: Final = ("", "-wal", "-shm")
 _PID, _PLACE, _FIELDS = 4, 5, 8
 """In a line of /proc/locks: `1: POSIX  ADVISORY  WRITE 1234 08:02:131074 128 128`; see proc(5)."""
 
@@ -16,7 +17,7 @@ def holders_of(path: Path) -> list[int]:
         lines = _LOCKS.read_text("ascii", "replace").splitlines()
     except OSError:
         return []
-    places = {place for suffix in _SUFFIXES if (place := _place(path.with_name(path.name + suffix)))}
+    places = {place for one in files_of(path) if (place := _place(one))}
     rows = (line.split() for line in lines)
     found = {row[_PID] for row in rows if len(row) == _FIELDS and row[_PLACE] in places}
     return sorted(int(pid) for pid in found if pid.isdigit() and int(pid) not in {0, os.getpid()})

@@ -11,6 +11,7 @@ from typing import Final
 from loguru import logger
 
 from reactor.state.problems import StateProblem
+from reactor.state.sameness import files_of
 
 FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
@@ -40,7 +41,6 @@ def make_private(path: Path) -> None:
 
 def make_files_private(path: Path) -> None:
     """The same for a SQLite file and those beside it, as far as they are there."""
-    for suffix in ("", "-wal", "-shm"):
-        one = path.with_name(path.name + suffix)
+    for one in files_of(path):
         if one.exists():
             make_private(one)

@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import Final
 
 from reactor.state.problems import StateReplaced
 
 Place = tuple[int, int]
 """Device and inode: what stays while a file stays the same, and differs from that of every copy."""
 
+BESIDE: Final = ("-wal", "-shm")
+"""Suffixes of the files that SQLite keeps beside its own."""
 _GONE = (FileNotFoundError, NotADirectoryError)
 
 
@@ -69,6 +72,11 @@ class SameFile:
                     return f"{path} was cut from {least} to {found.st_size} bytes while this process had it open"
                 self._size = max(self._size, found.st_size)
         return ""
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """Where a SQLite file and those beside it lie, whether they are there or not."""
+    return (path, *(path.with_name(path.name + suffix) for suffix in BESIDE))
 
 
 def descriptor_is(path: Path, descriptor: int) -> bool:

@@ -391,7 +391,7 @@ LOOKED_AT = [
     "reactor/engine",
     "reactor/handlers",
     "scanners",
-    *(f"reactor/{name}.py" for name in ("adapters", "endpoints", "exchange", "validator", "vitals")),
+    *(f"reactor/{name}.py" for name in ("adapters", "audits", "endpoints", "exchange", "validator", "vitals")),
 ]
 
 

@@ -5,13 +5,13 @@ The user sends mints, never a validator: `mint_call` is for wallets, the develop
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from eth_hash.auto import keccak
 
 from reactor.chains.errors import MalformedAnswer
 from reactor.chains.ethereum.eip712 import Domain
+from reactor.chains.ethereum.wire import is_data
 from reactor.foreign import one_line, shown
 from reactor.sentences import sentence
 
@@ -100,7 +100,6 @@ _ERRORS = {
     )
 }
 _REASON_LIMIT = 300
-_DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*", re.ASCII)
 _ERROR_STRING = selector("Error(string)")[2:]
 _MINT_CALL = "mintWrappedPocket((address,uint256,uint256),bytes[])"
 _BURN_CALL = "burnAndBridge(uint256,address)"
@@ -154,7 +153,7 @@ def decode_bool(answer: object, name: str) -> bool:
 
 def decode_data(answer: object) -> str:
     """Any answer of `eth_call` as `0x` text in lower case, perhaps empty. Raises MalformedAnswer."""
-    if not isinstance(answer, str) or _DATA.fullmatch(answer) is None:
+    if not is_data(answer):
         raise MalformedAnswer(f"expected 0x and hex digits, got {shown(answer)}")
     return answer.lower()
 
@@ -198,6 +197,6 @@ def revert_reason(data: str | None) -> str | None:
 def _words(answer: object, name: str, exact: int | None = None) -> bytes:
     if answer == "0x":
         raise MalformedAnswer(f"{name}: empty answer: is the contract deployed at this address on this chain?")
-    if not isinstance(answer, str) or _DATA.fullmatch(answer) is None or (exact is not None and len(answer) != 2 + 2 * exact):
+    if not is_data(answer) or (exact is not None and len(answer) != 2 + 2 * exact):
         raise MalformedAnswer(f"{name}: expected {exact or 'ABI'} bytes of hex, got {shown(answer)}")
     return bytes.fromhex(answer[2:])

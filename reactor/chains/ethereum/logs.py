@@ -6,7 +6,6 @@ from)` and `Minted(address indexed recipient,uint256 indexed amount,uint256 inde
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from reactor.foreign import shown
 __all__ = ["Log", "burns_of", "minted_of", "parse_logs"]
 
 _ADDRESS_PADDING = "0" * 24
-_DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ def _parse(raw: object) -> Log:
     if not isinstance(topics, list) or len(topics) > 4:
         raise MalformedAnswer(f"topics: expected a list of at most 4, got {shown(topics)}")
     data = raw.get("data")
-    if not isinstance(data, str) or _DATA.fullmatch(data) is None:
+    if not wire.is_data(data):
         raise MalformedAnswer(f"data: expected 0x text, got {shown(data)}")
     return Log(
         contract=wire.address(raw, "address"),

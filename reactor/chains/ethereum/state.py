@@ -143,10 +143,9 @@ class ContractState:
         reads += [(self._wpokt, name, data) for name, data in contracts.WPOKT_READS.items()]
         reads.append((self._wpokt, "minter", contracts.minter_call(self._controller)))
         ordered = sorted(asked)
-        values = await together(*(number(*read) for read in reads))
-        members = await together(*(member(address) for address in ordered))
-        state = {name: value for (_, name, _), value in zip(reads, values, strict=True)}
-        known = tuple(address for address, is_one in zip(ordered, members, strict=True) if is_one)
+        found = await together(*(number(*read) for read in reads), *(member(address) for address in ordered))
+        state = {name: value for (_, name, _), value in zip(reads, found[: len(reads)], strict=True)}
+        known = tuple(address for address, is_one in zip(ordered, found[len(reads) :], strict=True) if is_one)
         return head, known, state
 
     async def _is_member(self, endpoint: Endpoint, address: str, at: str) -> bool:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from reactor.chains.errors import ChainError, MalformedAnswer, Means, NotFound, RpcRefused, RpcUnavailable
 from reactor.chains.ethereum.types import Head
 from reactor.foreign import shown
 
-__all__ = ["LOGS", "TooMuch", "address", "error_of", "hash32", "header", "own_address", "own_hash", "quantity"]
+__all__ = ["LOGS", "TooMuch", "address", "error_of", "hash32", "header", "is_data", "own_address", "own_hash", "quantity"]
 
 _QUANTITY = re.compile(r"0x0*[0-9a-fA-F]{1,16}", re.ASCII)
 _LARGEST = 2**63 - 1
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+_DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*", re.ASCII)
 
 LOGS: Final = "eth_getLogs"
 
@@ -66,6 +67,11 @@ def address(fields: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str) or _ADDRESS.fullmatch(value) is None:
         raise MalformedAnswer(f"{name}: expected 0x and 40 hex digits, got {shown(value)}")
     return value.lower()
+
+
+def is_data(value: object) -> TypeGuard[str]:
+    """Whether this is how the protocol writes bytes: `0x` and pairs of hex digits, perhaps none."""
+    return isinstance(value, str) and _DATA.fullmatch(value) is not None
 
 
 def own_address(value: str, name: str) -> str:
