@@ -81,14 +81,27 @@ def counted(number: int, what: str) -> str:
 
 
 def concerned(settings: Settings, scopes: Sequence[str]) -> Matches:
-    """The open documents that holds of these scopes concern. Without a ledger on this machine: none."""
+    """The open documents that holds of these scopes concern. Without a ledger on this machine: none.
+
+    It is told for information: a ledger that cannot be read is said, and keeps nobody from stopping or releasing.
+    """
+    from reactor.state.problems import StateProblem
+
+    try:
+        return _concerned(settings, frozenset(scopes))
+    except StateProblem as problem:
+        warn(f"how many documents are concerned is not known: {problem.what}")
+        return Matches(0, 0)
+
+
+def _concerned(settings: Settings, wanted: frozenset[str]) -> Matches:
     from reactor.parts import bridge_of
     from reactor.state.rows import EventKind
 
     ledger = read_ledger(settings)
     if ledger is None:
         return Matches(0, 0)
-    bridge, wanted = bridge_of(settings), frozenset(scopes)
+    bridge = bridge_of(settings)
     evaluated = matched = 0
     try:
         for kind in (EventKind.DEPOSIT, EventKind.BURN):

@@ -67,6 +67,7 @@ class _Run:
         checks: list[Awaitable[list[CheckResult]]] = [
             *offline_checks(settings),
             isolated("journal", own.check_journal(settings), _FILES, seconds=_STATE_SECONDS),
+            isolated("ledger", own.check_ledger(settings), _FILES, seconds=_STATE_SECONDS),
             isolated("disk", own.check_disk(settings), _FILES, "warning"),
             isolated("state lock", own.check_lock(settings, starting=self.starting), _FILES),
             isolated("database", self._mongo(), _MONGO),

@@ -15,6 +15,7 @@ from reactor.preflight.results import CheckResult, failed, passed
 from reactor.settings import Settings
 from reactor.state.free import BUSY_SECONDS, when_free
 from reactor.state.journal import Journal
+from reactor.state.ledger_file import check_ledger_file
 from reactor.state.lock import ProcessLock
 from reactor.state.problems import StateLocked
 
@@ -96,6 +97,12 @@ async def check_journal(settings: Settings) -> list[CheckResult]:
         shown = "; ".join(f"{hold.id}: {hold.scope} ({hold.reason} by {hold.by})" for hold in holds[:10])
         results.append(failed("holds", f"{len(holds)} active: {shown}", "once each is understood: `reactor release`", "warning"))
     return results
+
+
+async def check_ledger(settings: Settings) -> list[CheckResult]:
+    """The ledger, where there is one, can be read and is of this bridge. It is left as it is."""
+    directory, bridge = settings.state.directory, bridge_of(settings)
+    return [passed("ledger", await when_free(lambda: check_ledger_file(directory, bridge, busy=BUSY_SECONDS)))]
 
 
 async def check_lock(settings: Settings, *, starting: bool) -> list[CheckResult]:

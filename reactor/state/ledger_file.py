@@ -73,6 +73,45 @@ def require_up_to_date(database: Database, meta: dict[str, str]) -> None:
         )
 
 
+def check_ledger_file(directory: Path, bridge: Bridge, busy: float = BUSY) -> str:
+    """Whether `open_ledger_file` can use the file that is there, which is left as it is; in words what a start makes of it.
+
+    Raises StateProblem where it cannot.
+    """
+    path = directory / LEDGER_FILE
+    meta = _meta_in(path, bridge, busy) if path.exists() else {}
+    if not meta:
+        return "none yet: it is made at the start and read from the start blocks"
+    if meta["schema"] == _FIRST_SCHEMA:
+        return "of an earlier version: it is brought up to date at the start"
+    return (
+        "of this bridge" if meta.get("start") == _start(bridge) else "of other start blocks: it is read again from the new ones"
+    )
+
+
+def _meta_in(path: Path, bridge: Bridge, busy: float) -> dict[str, str]:
+    """Empty where a start ended before it had made the file."""
+    database = Database(path, "NORMAL", CORRUPT_REMEDY, busy=busy)
+    try:
+        made = database.read_one("SELECT 1 FROM sqlite_master WHERE name = 'meta'")
+        meta = meta_of(database) if made else {}
+        if meta:
+            _require_ours(database, meta, bridge)
+    finally:
+        database.close()
+    return meta
+
+
+def _require_ours(database: Database, meta: dict[str, str], bridge: Bridge) -> None:
+    if meta.get("schema") != _FIRST_SCHEMA:
+        require_schema(database, meta, LEDGER_SCHEMA)
+    if meta.get("scope") != _scope(bridge):
+        raise StateProblem(
+            f"{database.path} belongs to the bridge {meta.get('scope', 'none')}, not to {_scope(bridge)}",
+            "point the state directory to this bridge's ledger",
+        )
+
+
 def _prepare(database: Database, bridge: Bridge) -> None:
     with database.transaction() as connection:
         for statement in _TABLES[:1]:
@@ -80,13 +119,7 @@ def _prepare(database: Database, bridge: Bridge) -> None:
     meta = meta_of(database)
     own = {"schema": str(LEDGER_SCHEMA), "scope": _scope(bridge), "start": _start(bridge), "identity": bridge.identity_hash()}
     if meta:
-        if meta["schema"] != _FIRST_SCHEMA:
-            require_schema(database, meta, LEDGER_SCHEMA)
-        if meta["scope"] != own["scope"]:
-            raise StateProblem(
-                f"{database.path} belongs to the bridge {meta['scope']}, not to {own['scope']}",
-                "point the state directory to this bridge's ledger",
-            )
+        _require_ours(database, meta, bridge)
     with database.transaction() as connection:
         if meta and meta["schema"] == _FIRST_SCHEMA:
             _migrate(connection)

@@ -89,7 +89,16 @@ async def test_a_start_asks_what_a_check_asks(validator):
     start, check = await results(validator(), starting=True), await results(validator())
     only(start)
     assert set(start) == set(check)
-    assert set(start) >= {"clock", "vault balance", "signature limit", "memo", "identity of others", "journal", "state lock"}
+    assert set(start) >= {
+        "clock",
+        "vault balance",
+        "signature limit",
+        "memo",
+        "identity of others",
+        "journal",
+        "ledger",
+        "state lock",
+    }
 
 
 async def test_an_observer_needs_no_keys(validator):

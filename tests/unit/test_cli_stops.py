@@ -1,6 +1,7 @@
 """`pause|resume|hold|release` and `journal show|export`: local state alone, in force for the next signature."""
 
 import json
+import sqlite3
 
 import pytest
 from cli_unit_helpers import KEYS, RECIPIENT, SENDER, TOML, OperatorDesk, burn, deposit, make_journal, make_ledger, write_config
@@ -8,8 +9,10 @@ from cli_unit_helpers import KEYS, RECIPIENT, SENDER, TOML, OperatorDesk, burn, 
 from reactor.chains.pocket import vault_address
 from reactor.documents.keys import burn_key, deposit_key, document_id
 from reactor.documents.statuses import Collection
+from reactor.state.database import Database
 from reactor.state.journal import Journal, JournalEntry
 from reactor.state.ledger import Ledger
+from reactor.state.ledger_file import LEDGER_FILE
 from reactor.state.verdicts import Allowed, Refusal, Refused
 
 pytestmark = pytest.mark.unit
@@ -406,3 +409,31 @@ def test_journal_new_refuses_where_there_is_one_before_it_asks_a_chain(desk):
     said = desk.do("journal", "new", code=1)
     assert "already" in said
     assert "Ethereum" not in said
+
+
+@pytest.mark.parametrize("damage", ["of an earlier version", "no database", "locked"])
+def test_a_ledger_that_cannot_be_read_keeps_nobody_from_stopping_and_releasing(desk, damage, monkeypatch):
+    make_ledger(desk.settings)
+    monkeypatch.setitem(Database.__init__.__kwdefaults__, "busy", 0.05)
+    path = desk.settings.state.directory / LEDGER_FILE
+    holder = sqlite3.connect(path, isolation_level=None)
+    if damage == "of an earlier version":
+        holder.execute("UPDATE meta SET value = '1' WHERE name = 'schema'")
+    elif damage == "no database":
+        holder.close()
+        path.write_bytes(b"no database at all" * 100)
+    else:
+        holder.execute("PRAGMA journal_mode=DELETE")
+        holder.execute("BEGIN EXCLUSIVE")
+    try:
+        said = desk.act("pause", "mint", "--why", "prices look odd")
+        assert "how many documents are concerned is not known" in said
+        assert ("direction:mint", "paused") in desk.holds()
+        assert "not known" in desk.act("hold", "signing", "--why", "prices look odd")
+        assert desk.holds() == [("direction:mint", "paused"), ("signing", "operator")]
+        assert "not known" in desk.do("release", "signing")
+        desk.act("release", "signing", "--why", "calm")
+        desk.act("resume", "mint", "--why", "calm")
+        assert desk.holds() == []
+    finally:
+        holder.close()

@@ -9,6 +9,7 @@ import pytest
 from reactor.state import ledger_file
 from reactor.state.created import moment
 from reactor.state.ledger import Ledger
+from reactor.state.ledger_file import check_ledger_file
 from reactor.state.problems import StateProblem
 from reactor.state.rows import EventKind
 from reactor.state.second import Stretch
@@ -94,6 +95,41 @@ def test_another_versions_ledger_is_refused(tmp_path, schema):
     connection.close()
     with pytest.raises(StateProblem, match=f"has schema {schema}, this version reads 2"):
         Ledger.open(tmp_path, BRIDGE)
+
+
+# --- what a start would make of it, asked without changing it
+
+
+def test_a_ledger_is_judged_before_the_start_and_left_as_it_is(tmp_path):
+    assert "none yet" in check_ledger_file(tmp_path, BRIDGE)
+    assert not list(tmp_path.iterdir())
+    path = tmp_path / ledger_file.LEDGER_FILE
+    path.touch()  # a start that was killed before it had made its tables
+    assert "none yet" in check_ledger_file(tmp_path, BRIDGE)
+    Ledger.open(tmp_path, BRIDGE).close()
+    assert check_ledger_file(tmp_path, BRIDGE) == "of this bridge"
+    assert "read again" in check_ledger_file(tmp_path, replace(BRIDGE, pocket_start=11))
+
+
+def test_one_that_a_start_would_refuse_is_refused_with_the_same_words(tmp_path):
+    path = old_ledger(tmp_path)
+    assert "brought up to date at the start" in check_ledger_file(tmp_path, BRIDGE)
+    other = replace(BRIDGE, wpokt="0x" + "77" * 20)
+
+    def words(opening, bridge):
+        with pytest.raises(StateProblem) as refused:
+            opening(tmp_path, bridge)
+        return refused.value.what, refused.value.remedy
+
+    assert words(check_ledger_file, other) == words(Ledger.open, other)
+    assert "belongs to the bridge" in words(check_ledger_file, other)[0]
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE meta SET value = '3' WHERE name = 'schema'")
+    connection.close()
+    assert words(check_ledger_file, BRIDGE) == words(Ledger.open, BRIDGE)
+    path.write_bytes(b"no database at all" * 100)
+    assert words(check_ledger_file, BRIDGE) == words(Ledger.open, BRIDGE)
+    assert words(check_ledger_file, BRIDGE)[1] == ledger_file.CORRUPT_REMEDY
 
 
 # --- the second readings' place
