@@ -8,13 +8,13 @@ import ipaddress
 import logging
 import re
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from reactor.keys.problem import KeyProblem
 from reactor.keys.stats import SignerStats
+from reactor.keys.threads import Threads
 from reactor.urls import UrlProblem, http_url
 
 THREADS = 8
@@ -26,6 +26,8 @@ READ_TIMEOUT_S = 4.0
 ATTEMPTS = 4
 CALL_TIMEOUT_S = 30.0
 """One call with all its attempts and the wait for a thread: 4 x (2 + 4) s and the pauses of the adaptive mode."""
+HELD_S = 60.0
+"""Longer than any call with all its attempts: a thread that is with one for so long is held by whoever answers."""
 
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z0-9]+)+")
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
@@ -132,7 +134,7 @@ class Calls:
         threads: calls at once.
     """
 
-    __slots__ = ("_closed", "_permissions", "_pool", "_source", "_stats", "_threads", "_under_way")
+    __slots__ = ("_closed", "_permissions", "_source", "_stats", "_threads", "_workers")
 
     def __init__(self, source: str, permissions: str, stats: SignerStats, threads: int = THREADS) -> None:
         self._source = source
@@ -140,8 +142,7 @@ class Calls:
         self._stats = stats
         self._threads = threads
         self._closed = False
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="aws-key")
-        self._under_way: set[Future[Any]] = set()
+        self._workers = Threads(threads, "aws-key")
 
     def connect(self, place: Place, service: Literal["kms", "secretsmanager"]) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
         """Make a client whose time-outs and retries are bounded and whose requests are counted. Blocks: `run` it."""
@@ -180,15 +181,14 @@ class Calls:
         Raises:
             KeyProblem: it failed, took too long, or too many wait already.
         """
-        # Counted by what the pool still holds, not by who still waits for it: a call given up occupies its thread.
-        self._under_way = {future for future in self._under_way if not future.done()}
-        if len(self._under_way) >= self._threads + MAX_WAITING:
+        self._workers.write_off(HELD_S)
+        # Counted by what the threads still hold, not by who still waits for it: a call given up occupies its thread.
+        if self._workers.unfinished >= self._threads + MAX_WAITING:
             raise self._problem("too many calls wait for the key service", transient=True)
         try:
-            future = self._pool.submit(call)
+            future = self._workers.submit(call)
         except RuntimeError:
             raise self._problem("is closed", transient=False) from None
-        self._under_way.add(future)
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 return await asyncio.wrap_future(future)
@@ -204,7 +204,7 @@ class Calls:
     def close(self) -> None:
         """Drop what waits; a call under way ends with the attempt it is in."""
         self._closed = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
 
     def _translate(self, error: Exception) -> KeyProblem:
         if self._closed:

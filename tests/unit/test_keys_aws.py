@@ -151,6 +151,16 @@ async def test_a_call_given_up_keeps_its_place_while_its_thread_works(calls, gat
         await calls.run(lambda: 1)
 
 
+async def test_a_service_that_holds_every_thread_for_ever_does_not_end_signing(calls, occupied, monkeypatch):
+    """One byte now and then passes each time-out of the library, and holds a call for as long as the sender likes."""
+    monkeypatch.setattr(aws, "CALL_TIMEOUT_S", 0.05)
+    with pytest.raises(KeyProblem, match="no answer"):
+        await calls.run(lambda: 1)
+    monkeypatch.setattr(aws, "CALL_TIMEOUT_S", 60.0)
+    monkeypatch.setattr(aws, "HELD_S", 0.0)
+    assert await calls.run(lambda: 2) == 2
+
+
 async def test_a_waiting_caller_that_is_cancelled_is_cancelled(calls, occupied):
     task = asyncio.create_task(calls.run(lambda: 1))
     await asyncio.sleep(0)
