@@ -75,10 +75,12 @@ async def _started(settings: Settings, *, observe: bool, source: str) -> Validat
     """The validator, once all that it needs was found to be there. Raises Problem where it was not."""
     from loguru import logger
 
+    from reactor.first_line import asking_line
     from reactor.logs import name_lines
     from reactor.preflight import failures, preflight
     from reactor.validator import Validator
 
+    logger.info(asking_line(source))
     results = await preflight(settings, observe=observe, starting=True)
     for result in results:
         if not result.ok:

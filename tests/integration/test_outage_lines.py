@@ -150,7 +150,8 @@ async def test_each_line_of_a_run_is_an_object_with_fields(watched: Watched) -> 
     lines = entries()
     assert {(line["bridge"], line["validator"]) for line in lines} == {(bridge, one.name)}
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
-    first = next(line["message"] for line in lines if line["message"].startswith("bridge-reactor "))
+    asking, first = [line["message"] for line in lines if line["message"].startswith("bridge-reactor ")]
+    assert asking.endswith("asking for all that a start needs")
     identity = watched.net.bridge
     told = [one.name, bridge, identity.vault, identity.pocket_chain_id, identity.wpokt, str(identity.ethereum_chain_id)]
     for part in (*told, one.address, one.public_key, str(one.config), software_version(), software_commit()):

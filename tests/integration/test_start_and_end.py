@@ -19,7 +19,7 @@ from cli_helpers import keys_of
 
 from reactor.chains.pocket import vault_address
 from reactor.cli.common import EXIT_DUPLICATE, EXIT_REFUSED, EXIT_USAGE
-from reactor.parts import bridge_of
+from reactor.parts import bridge_of, software_version
 from reactor.settings import load_settings
 from reactor.state.free import when_free
 from reactor.state.journal import Journal
@@ -161,6 +161,9 @@ def test_a_signal_while_it_waits_for_a_dependency_ends_it(run, silent: SilentSer
     code, said = one.ended()
     assert code == 0, said
     assert "SIGHUP: this validator goes on" in said
+    asking = f"bridge-reactor {software_version()}"
+    assert asking in said.splitlines()[0], "what runs is told before anything is waited for"
+    assert f"configuration {tmp_path}/reactor.toml: asking for all that a start needs" in said.splitlines()[0]
     assert "stopping" in said
 
 
