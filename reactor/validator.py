@@ -120,6 +120,7 @@ _BOOKS_TIMEOUT: Final = 600.0
 _EXPECTED: Final = (RpcProblem, PyMongoError, StateProblem, KeyProblem, WriteRefusedError, TimeoutError)
 """Errors whose own words say it all: they are logged without a traceback."""
 _STOPS: Final = "reading what is held"
+_REFUSALS: Final = "looking for mints that the contracts refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,6 +402,7 @@ class Validator:
         supervisor = Supervisor(grace=self.settings.engine.stop_timeout_s + 3.0, stop=stop)
         supervisor.add("reactor", self.reactor.run)
         supervisor.add("books", self._keep_books)
+        supervisor.add("refusals", self._watch_refusals)
         supervisor.add("endpoints", self.endpoints.run)
         for name, reader in self.second.items():
             supervisor.add(f"second readings of {name}", partial(self._read_twice, name, reader))
@@ -435,9 +437,12 @@ class Validator:
         self._ledger_changed.clear()
         self.outages.look()
         await self.loops.attempt("taking up what operators asked for", self._take_retries)
-        await self.loops.attempt("looking for mints that the contracts refuse", self.refusals.look)
         await self.books.check()
         await self._ring_if_members_changed()
+
+    async def _watch_refusals(self, stop: asyncio.Event) -> None:
+        """SECURITY: a loop of its own, since it reads the shared database, which must not keep the books from being looked at."""
+        await self.loops.repeat(stop, _REFUSALS, self.refusals.look, pausing(_BOOKS_SECONDS), within=_BOOKS_TIMEOUT)
 
     async def _take_retries(self) -> None:
         """What an operator wants taken up again is looked at now: as in a sweep, and also where it is backed off."""

@@ -302,3 +302,24 @@ async def test_the_last_heartbeat_finds_everything_still_open(tmp_path: Path) ->
         await until(lambda: "books" in failing(one), task, one.loops.problems)
     task.result()
     assert len(said) == 2
+
+
+async def test_a_database_whose_list_of_mints_never_ends_keeps_nobody_from_the_books(tmp_path: Path) -> None:
+    """Whoever writes to it can put any number of documents there, and the books stop signing after a theft."""
+    asked: list[None] = []
+    looked: list[None] = []
+
+    async def endless() -> None:
+        asked.append(None)
+        await asyncio.Event().wait()
+
+    async def check() -> None:
+        looked.append(None)
+
+    with (
+        mock.patch.object(module.RefusalWatch, "look", side_effect=endless),
+        mock.patch.object(module.Books, "check", side_effect=check),
+    ):
+        async with running(tmp_path, ANY[0]) as (_, task):
+            await until(lambda: bool(asked) and len(looked) > 1, task, lambda: (asked, looked))
+    task.result()
