@@ -2,6 +2,7 @@
 
 import pytest
 
+from reactor.chains.errors import NotAgreed
 from reactor.handlers.books import Books
 from reactor.handlers.totals import Totals
 from reactor.state.rows import EventKind
@@ -220,3 +221,20 @@ async def test_sums_begin_anew_after_the_ledger_was_rewound(world: World) -> Non
     world.ledger.rewind([EventKind.DEPOSIT, EventKind.RETURNED], block(50))
     list(totals.catch_up(world.ledger, world.bridge))
     assert (totals.sums.to_mint, totals.sums.minted) == (1_000_000, 1_000_000)
+
+
+async def test_endpoints_that_contradict_each_other_over_one_recipient_hide_no_mint_to_another(world: World) -> None:
+    disputed, ask = "0x" + "cc" * 20, world.ethereum.user_nonce
+    read(world, deposits=[deposit(5, to=disputed, amount=9_000_000)], mints=[minted(8, 1, to=disputed), minted(9, 1)])
+    world.ethereum.nonces[USER] = 1
+
+    async def user_nonce(recipient: str, height: int) -> int:
+        if recipient == disputed:
+            raise NotAgreed("its nonce", needed=2, agreeing=["http://a"], others={"http://b": "7"})
+        return await ask(recipient, height)
+
+    world.ethereum.user_nonce = user_nonce  # type: ignore[method-assign]
+    with pytest.raises(NotAgreed, match="its nonce"):
+        await Books(world.context).check()
+    assert held(world) == [("signing", "unexplained_mint")]
+    assert [seen.event.height for seen in world.ledger.unexplained(EventKind.MINTED, 10)] == [8]
