@@ -218,7 +218,8 @@ class Hearts:
     async def compare(self) -> None:
         """What the heard members say: `clash` tells if so many have another identity that this one must not sign."""
         quorum, _ = await self.context.quorum()
-        self.threshold, self.member = quorum.threshold, self.context.me.address in quorum.members
+        self.threshold = quorum.threshold
+        self._note_membership(member=self.context.me.address in quorum.members)
         now, own = self.context.now(), self.context.bridge.identity_hash()
         others: dict[str, str] = {}
         for address, heard in self.seen.items():
@@ -237,7 +238,16 @@ class Hearts:
             clash = f"{len(different)} validators run another bridge identity than {own[:12]}: compare `reactor check`"
         if clash and not self.clash:
             logger.error("signing stops: {}", clash)
+        if self.clash and not clash:
+            logger.warning("signing goes on: too few others run another bridge identity than {}", own[:12])
         self.clash = clash
+
+    def _note_membership(self, *, member: bool) -> None:
+        before, self.member = self.member, member
+        if not member and before is not False:
+            logger.warning("{} is no validator of the contract: its signatures of mints do not count", self.context.me.address)
+        if member and before is False:
+            logger.warning("{} is a validator of the contract now: it signs mints", self.context.me.address)
 
 
 def verified_heartbeat(row: Mapping[str, Any]) -> Heartbeat | None:

@@ -122,6 +122,8 @@ class Twins:
             others = ", ".join(_described(one) for one in self._rivals.values())
             return f"another process may run with this key, it is waited {left:.0f} s more for its answer: {others}"[:500]
         self._open = True
+        if self._rivals:
+            logger.warning("no other process with this key has answered for {:.0f} s: this one signs from now on", self.silence)
         return ""
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from reactor.state.lock import LOCK_FILE
+from reactor.state.private import make_private
 from reactor.state.problems import StateProblem
 
 RUNS_FILE: Final = "runs"
@@ -25,6 +26,7 @@ def note_run(directory: Path, instance: str) -> frozenset[str]:
         kept = [f"{one} {place}" for one in [*before, instance][-_MOST:]]
         fresh = path.with_suffix(".new")
         fresh.write_text("".join(f"{line}\n" for line in kept), "ascii")
+        make_private(fresh)
         fresh.replace(path)
     except UnicodeError:
         path.unlink(missing_ok=True)  # not ours; the next start begins anew

@@ -1,9 +1,12 @@
 """The small parts of the handlers: turns, remembered claims, entries that verify, heartbeats."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 from reactor.documents.heartbeats import heartbeat_digest
 from reactor.documents.models import OpenDocument
@@ -84,7 +87,17 @@ async def test_a_heartbeat_verifies_and_an_altered_or_unsigned_one_does_not(worl
     assert verified_heartbeat({**beat, "counter": "1"}) is None
 
 
-async def test_signing_stops_against_the_identity_of_m_others_and_not_of_fewer(world: World, tmp_path: Path) -> None:
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    lines: list[str] = []
+    sink = logger.add(lambda text: lines.append(str(text).rstrip()), format="{level} {message}")
+    yield lines
+    logger.remove(sink)
+
+
+async def test_signing_stops_against_the_identity_of_m_others_and_not_of_fewer(
+    world: World, tmp_path: Path, told: list[str]
+) -> None:
     own = hearts(world)
     foreign = []
     for key in world.keys[1:]:
@@ -108,6 +121,29 @@ async def test_signing_stops_against_the_identity_of_m_others_and_not_of_fewer(w
     assert (await own.own())["healthy"] is False
     await hear([])
     assert own.clash, "that somebody removes the heartbeats does not unsay them"
+    said = [line for line in told if "identity" in line]
+    assert len(said) == 1
+    assert said[0].startswith("ERROR signing stops: 2 validators run another bridge identity")
+    own.seen.pop(world.keys[1].address)
+    await own.compare()
+    assert own.clash == ""
+    said = [line for line in told if "identity" in line]
+    assert len(said) == 2
+    assert said[1].startswith("WARNING signing goes on: ")
+
+
+async def test_that_it_is_no_validator_of_the_contract_is_told_once_and_that_it_is_one_again(
+    world: World, told: list[str]
+) -> None:
+    own, facts = hearts(world), world.ethereum.facts
+    for members in (facts.validators, facts.validators[:0], facts.validators[:0], facts.validators):
+        world.ethereum.facts = replace(facts, validators=members)
+        await own.compare()
+    address = world.context.me.address
+    assert told == [
+        f"WARNING {address} is no validator of the contract: its signatures of mints do not count",
+        f"WARNING {address} is a validator of the contract now: it signs mints",
+    ]
 
 
 async def test_the_last_heartbeat_says_that_it_stopped_and_takes_it_out_of_the_turns(world: World) -> None:

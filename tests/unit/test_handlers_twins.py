@@ -105,6 +105,8 @@ async def test_two_that_start_together_do_not_both_sign_and_one_goes_on(world: W
 
 
 async def test_after_a_kill_elsewhere_it_signs_once_the_other_was_silent(world: World) -> None:
+    lines: list[str] = []
+    sink = logger.add(lines.append, format="{message}")
     rows: Rows = {}
     await Process(world, "killed", 0).beat(rows)
     fresh = Process(world, "fresh", 60)
@@ -117,6 +119,8 @@ async def test_after_a_kill_elsewhere_it_signs_once_the_other_was_silent(world: 
     # Once it may sign, a heartbeat that is put back takes nothing from it.
     await fresh.beat(rows)
     assert (fresh.silenced, fresh.stops) == ("", False)
+    logger.remove(sink)
+    assert sum("this one signs from now on" in line for line in lines) == 1
 
 
 async def test_after_a_kill_on_the_same_disk_it_signs_at_once(world: World) -> None:

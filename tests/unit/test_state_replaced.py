@@ -21,6 +21,7 @@ from reactor.state.lock import LOCK_FILE, ProcessLock
 from reactor.state.private import make_private
 from reactor.state.problems import StateBusy, StateLocked, StateProblem, StateReplaced
 from reactor.state.rows import EventKind
+from reactor.state.runs import note_run
 from reactor.state.sameness import SameFile
 from reactor.state.verdicts import Allowed, Refusal, Refused
 from tests.unit.handler_world import World
@@ -330,12 +331,13 @@ def test_state_is_its_owners_alone_whatever_the_umask(directory: Path, umask: in
             journal, ledger = Journal.open(directory, BRIDGE, lambda: NOW), Ledger.open(directory, BRIDGE)
             journal.sign_batch([entry("d1")])
             ledger.probe()
+            note_run(directory, "this one")
             modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in directory.iterdir()}
             ledger.close()
             journal.close()
     finally:
         os.umask(before)
-    assert len(modes) == 7
+    assert len(modes) == 8
     assert set(modes.values()) == {0o600}, modes
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
