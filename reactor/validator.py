@@ -6,7 +6,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
@@ -37,21 +37,17 @@ from reactor.documents.statuses import REQUESTS, Collection, Status
 from reactor.endpoints import EndpointWatch, SameEvents
 from reactor.engine.clock import SystemClock
 from reactor.engine.dispatcher import Dispatcher, Limits
-from reactor.engine.dispatcher import Handler as EngineHandler
 from reactor.engine.feed import ChangeFeed
 from reactor.engine.heads import HeadSource
-from reactor.engine.keys import DONE, Cause, Key, Outcome, Waiting, WakeUp
-from reactor.engine.keys import Wake as EngineWake
+from reactor.engine.keys import Cause, Key, WakeUp
 from reactor.engine.loops import Loops, pausing
 from reactor.engine.position import Token, token_seconds
 from reactor.engine.reactor import Reactor, SweepOptions
 from reactor.engine.supervisor import Stop, Supervisor
-from reactor.engine.tasks import run_until, wait_for_any
+from reactor.engine.tasks import run_until
 from reactor.exchange import HEARTBEAT, HeartbeatExchange
 from reactor.first_line import first_line
-from reactor.flows.decisions import Wait
 from reactor.flows.facts import Quorum
-from reactor.handlers.agreement import agreed
 from reactor.handlers.books import Books
 from reactor.handlers.claims import Turns
 from reactor.handlers.context import Context, Me
@@ -62,8 +58,8 @@ from reactor.handlers.payout import PayoutHandler
 from reactor.handlers.peers import Peers
 from reactor.handlers.reconcile import Reconciler
 from reactor.handlers.refusals import RefusalWatch
-from reactor.handlers.request import Result
 from reactor.handlers.stops import LOOK_SECONDS, Stops
+from reactor.handling import Handler, handling
 from reactor.keys.problem import KeyProblem
 from reactor.outages import Outages
 from reactor.parts import (
@@ -90,13 +86,12 @@ from reactor.store.reading import EVERY, open_ids, open_page
 from reactor.store.updates import QUIET
 from reactor.store.watch import SchemaWatch
 from reactor.subjects import subject_of
+from reactor.twice import read_twice
 from reactor.vitals import PROBE_SECONDS, Vitals, open_documents
 from scanners.ethereum import WatchedEthereum
 from scanners.loop import ChainScanner
 from scanners.pocket import WatchedPocket
-from scanners.second import PAUSE_SECONDS, SecondReader, WatchedTwice
-
-Handler = MintHandler | PayoutHandler
+from scanners.second import SecondReader, WatchedTwice
 
 OPEN_STATUSES: Final = {
     # A signed mint waits for its user: where this validator still has to sign it, its own ledger says so.
@@ -113,14 +108,12 @@ _LATE_SECONDS: Final = 1.0
 itself and at once."""
 # Who tells of failures, in words for people.
 _BOOKS: Final = "books"
-_SECOND_TIMEOUT: Final = 120.0
-"""For one window that is read a second time: some blocks of megabytes, from an endpoint that is slow."""
+_STOPS: Final = "reading what is held"
+_REFUSALS: Final = "looking for mints that the contracts refuse"
 _BOOKS_TIMEOUT: Final = 600.0
 """One look at the books: after a long outage thousands of outflows are explained in it."""
 _EXPECTED: Final = (RpcProblem, PyMongoError, StateProblem, KeyProblem, WriteRefusedError, TimeoutError)
 """Errors whose own words say it all: they are logged without a traceback."""
-_STOPS: Final = "reading what is held"
-_REFUSALS: Final = "looking for mints that the contracts refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +308,7 @@ class Validator:
         sweep = SweepOptions(every=self.settings.engine.sweep_interval_s)
         reactor = Reactor(feed, self.heads, self.dispatcher, self.clock, sweep=sweep, loops=self.loops)
         for role, handler in self.handlers.items():
-            reactor.subscribe(names[role], _handling(handler), partial(self._open, role))
+            reactor.subscribe(names[role], handling(handler), partial(self._open, role))
         feed.notices.subscribe(lambda _: self.schema.alarm())
         return reactor
 
@@ -405,7 +398,7 @@ class Validator:
         supervisor.add("refusals", self._watch_refusals)
         supervisor.add("endpoints", self.endpoints.run)
         for name, reader in self.second.items():
-            supervisor.add(f"second readings of {name}", partial(self._read_twice, name, reader))
+            supervisor.add(f"second readings of {name}", partial(read_twice, name, reader, self.loops))
         supervisor.add("stops", self._tell_stops)
         if not self.observe:
             # Before anything is looked at: where nobody else runs with this key, nothing has to wait to be signed.
@@ -465,18 +458,6 @@ class Validator:
             return
         logger.warning("{} of {} sign mints now: all signed mints are looked at again", quorum.threshold, len(quorum.members))
         await self._look_at_signed_mints()
-
-    async def _read_twice(self, chain: str, reader: SecondReader, stop: asyncio.Event) -> None:
-        """Second readings of one chain: what documents name at once, windows now and then."""
-        windows = f"reading {chain} a second time"
-        due = monotonic()
-        while not stop.is_set():
-            named = f"looking for what documents name on {chain}"
-            await self.loops.attempt(named, reader.read_asked, within=_SECOND_TIMEOUT)
-            if monotonic() >= due:
-                done = await self.loops.attempt(windows, reader.read_windows, within=_SECOND_TIMEOUT)
-                due = monotonic() + (PAUSE_SECONDS if done else max(PAUSE_SECONDS, self.loops.pause(windows)))
-            await wait_for_any(stop, reader.rung, seconds=max(0.0, due - monotonic()))
 
     async def _look_at_signed_mints(self, where: Mapping[str, Any] = EVERY) -> None:
         """All of them, or those that a query finds."""
@@ -565,28 +546,3 @@ class Validator:
             warnings=warnings,
             facts=self.vitals.facts(),
         )
-
-
-_SHOWN: Final = frozenset({Cause.HEAD, Cause.SWEEP})
-_RUNG: Final = frozenset({Cause.CHANGE, Cause.TIMER})
-
-
-def _handling(handler: Handler) -> EngineHandler:
-    """The engine's view of a handler: its causes and outcomes instead of the flows' own."""
-
-    async def handle(document_id: Hashable, cause: Cause) -> Outcome:
-        assert isinstance(document_id, ObjectId)
-        shown = cause in _SHOWN
-        handling = handler.handle(document_id, shown=shown, rung=cause in _RUNG, written=cause is Cause.CHANGE)
-        return _outcome(await agreed(handler, document_id, handling, shown=shown))
-
-    return handle
-
-
-def _outcome(result: Result) -> Outcome:
-    """A flow's wait in the engine's words."""
-    if not isinstance(result, Wait):
-        return DONE
-    wake = result.wake
-    again = EngineWake(heads=frozenset(wake.heads), after=wake.after, rings=max(1, wake.rings))
-    return Waiting(result.reason.value, result.params, again if wake.settle is None else replace(again, settle=wake.settle))

@@ -384,14 +384,14 @@ LOOPS = {
     "reactor/engine/reactor.py Reactor._ring_all": "one part of a sweep or scan, inside an attempt",
     "reactor/exchange.py HeartbeatExchange._pause": "the rest of a wrapped loop",
     "scanners/loop.py ChainScanner.heads": "runs inside the attempts of HeadSource",
-    "reactor/validator.py Validator._read_twice": "each of its two parts is an attempt of the wrapper",
+    "reactor/twice.py read_twice": "each of its two parts is an attempt of the wrapper",
 }
 """Every endless loop of the process, and what keeps a round's error from ending it. A new one belongs into `Loops.repeat`."""
 LOOKED_AT = [
     "reactor/engine",
     "reactor/handlers",
     "scanners",
-    *(f"reactor/{name}.py" for name in ("adapters", "audits", "endpoints", "exchange", "validator", "vitals")),
+    *(f"reactor/{name}.py" for name in ("adapters", "audits", "endpoints", "exchange", "twice", "validator", "vitals")),
 ]
 
 
