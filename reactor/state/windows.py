@@ -145,9 +145,9 @@ def _drop_vanished(
 
 
 def _refuse_second_final_mint(connection: Connection, row: EventRow, event: Event) -> None:
-    twin = connection.execute(
-        "SELECT body FROM events WHERE kind = 'minted' AND address = ? AND number = ? AND final = 1", (row.address, row.number)
-    ).fetchone()
+    # `+`: by the index of nonces; by that of addresses each mint would be compared with all earlier ones of its recipient.
+    query = "SELECT body FROM events WHERE kind = 'minted' AND address = ? AND number = ? AND +final = 1"
+    twin = connection.execute(query, (row.address, row.number)).fetchone()
     # SECURITY: the contract uses each nonce of a recipient once: two blocks that both show it are two chains.
     if twin:
         raise FinalityViolated(decode(EventKind.MINTED, twin[0]), event)
