@@ -94,3 +94,13 @@ async def test_an_endpoint_without_a_head_is_told_elsewhere() -> None:
 async def test_a_young_chain_is_no_fault() -> None:
     async with chain_of(Node(head=3), span=SPAN, finality=Finality("finalized")) as chain:
         assert (await chain.try_calls(50))["http://n0"] == CallTrial("http://n0", {}, 1)
+
+
+async def test_an_old_chain_without_final_blocks_is_told() -> None:
+    def none(method: str, params: Sequence[Any]) -> dict[str, Any] | None:
+        return {"code": -39001, "message": "finalized block not found"} if params and params[0] == "finalized" else None
+
+    async with chain_of(Node(5000, refuse=none), span=SPAN, finality=Finality("finalized")) as chain:
+        (result,) = await check_calls(chain, settings())
+        assert (result.ok, result.level) == (False, "error")
+        assert "does not answer eth_getBlockByNumber of `finalized`" in result.detail

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from reactor.chains.errors import NotAgreed, RpcRefused, RpcUnavailable
+from reactor.chains.errors import NotAgreed, NotFound, RpcRefused, RpcUnavailable
+from reactor.chains.ethereum.finality import YOUNG_BLOCKS, Finality
 from reactor.chains.ethereum.span import Span
 from reactor.chains.rpc import Retries
 from tests.unit.ethereum_node import (
@@ -121,6 +122,77 @@ async def test_a_window_that_is_refused_is_tried_smaller_whatever_the_words(
         needed = -(-head // over)
         # It is found once and remembered: few refusals, windows of at least half the size that would pass.
         assert nodes[0].calls["eth_getLogs"] <= 2 * needed + 40
+        assert not chain.problems
+
+
+@pytest.mark.parametrize(("code", "message"), [(-32000, "block range not found in our cache"), (-39001, "blockOutOfRange")])
+@pytest.mark.parametrize("agreement", [1, 2])
+async def test_a_limit_in_words_of_a_block_that_is_not_there_is_no_end(code: int, message: str, agreement: int) -> None:
+    nodes = [Node(3000, [burn_log(2999)], refusing(code, message, 60)) for _ in range(agreement)]
+    async with chain_of(*nodes, agreement=agreement) as chain:
+        windows = await read_all(chain, 1, 3000)
+        assert [burn.block_number for window in windows for burn in window.burns] == [2999]
+        assert not chain.problems
+
+
+@pytest.mark.parametrize("agreement", [1, 2])
+async def test_a_backend_that_is_behind_with_its_logs_is_waited_for(agreement: int) -> None:
+    """It says "not found" of blocks whose headers another backend shows; what it has is read, and it is not at fault."""
+
+    def behind(method: str, params: Sequence[Any]) -> dict[str, Any] | None:
+        late = method == "eth_getLogs" and int(params[0]["toBlock"], 16) > 98
+        return {"code": -32000, "message": "block not found"} if late else None
+
+    nodes = [Node(100, [burn_log(95)], behind) for _ in range(agreement)]
+    async with chain_of(*nodes, agreement=agreement) as chain:
+        windows = [await chain.window(91, 100)]
+        while windows[-1].to_block < 98:
+            windows.append(await chain.window(windows[-1].to_block + 1, 100))
+        assert sum(len(window.burns) for window in windows) == 1
+        with pytest.raises(NotFound):
+            await chain.window(99, 100)
+        assert not chain.problems
+        for node in nodes:
+            node.refuse = lambda method, params: None
+        assert (await chain.window(99, 100)).to_block >= 99
+
+
+# ---------------------------------------------------------------------- what every chain has
+
+
+@pytest.mark.parametrize(
+    "answer", [None, {"code": -32000, "message": "header not found"}, {"code": -39001, "message": "unknown block"}]
+)
+async def test_an_endpoint_without_a_latest_block_is_at_fault_and_named(answer: dict[str, Any] | None) -> None:
+    empty, good = Node(head=100), Node(head=100)
+    if answer is None:
+        empty.results["eth_getBlockByNumber"] = None
+    else:
+        empty.refuse = lambda method, params: answer if method == "eth_getBlockByNumber" else None
+    async with chain_of(empty, good, retries=Retries(rounds=1, cool_down=60)) as chain:
+        for _ in range(5):
+            assert (await chain.view()).endpoint == "http://n1"
+        assert empty.calls["eth_getBlockByNumber"] <= 2, "it stands back"
+        assert any("http://n0" in problem and "no latest block" in problem for problem in chain.problems)
+
+
+@pytest.mark.parametrize("tag", ["safe", "finalized"])
+@pytest.mark.parametrize("agreement", [1, 2])
+async def test_an_old_chain_has_final_blocks_whoever_shows_none(tag: str, agreement: int) -> None:
+    """A node that was just started knows none until its consensus client tells it; nothing would ever be final by its word."""
+
+    def none(method: str, params: Sequence[Any]) -> dict[str, Any] | None:
+        return {"code": -39001, "message": f"{tag} block not found"} if params and params[0] == tag else None
+
+    nodes = [Node(YOUNG_BLOCKS + 1, refuse=none), Node(YOUNG_BLOCKS + 1), Node(YOUNG_BLOCKS + 1)]
+    async with chain_of(*nodes, agreement=agreement, finality=Finality.parse(tag)) as chain:
+        final = (await chain.view()).final
+        assert final is not None
+        assert final.number >= YOUNG_BLOCKS - 15
+        assert any("http://n0" in problem and f"no {tag} one" in problem for problem in chain.problems)
+    nodes = [Node(YOUNG_BLOCKS, refuse=none) for _ in range(3)]
+    async with chain_of(*nodes, agreement=agreement, finality=Finality.parse(tag)) as chain:
+        assert (await chain.view()).final is None, "a young chain may have none"
         assert not chain.problems
 
 

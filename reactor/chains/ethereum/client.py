@@ -14,10 +14,10 @@ from typing import Self
 
 from reactor.chains.agreement import Question
 from reactor.chains.cache import SharedReads
-from reactor.chains.errors import ChainError, NotFound
+from reactor.chains.errors import ChainError, NotFound, RpcUnavailable
 from reactor.chains.ethereum import contracts, wire
 from reactor.chains.ethereum.events import BY_HASH_SECONDS, ContractEvents
-from reactor.chains.ethereum.finality import Finality
+from reactor.chains.ethereum.finality import YOUNG_BLOCKS, Finality
 from reactor.chains.ethereum.nodes import Nodes, Transport, block_parameter, web3_transport
 from reactor.chains.ethereum.span import Span
 from reactor.chains.ethereum.state import ContractState
@@ -273,8 +273,12 @@ class EthereumChain:
             return head if deepest == head.number else await self._nodes.header(endpoint, deepest)
         try:
             tagged = await self._nodes.header(endpoint, self.finality.kind)
-        except NotFound:
-            return None  # a young chain has no such block yet
+        except NotFound as error:
+            if head.number <= YOUNG_BLOCKS:
+                return None
+            # Not the chain's word: another endpoint may know it, and without it nothing would ever be final.
+            said = f"it shows block {head.number}, but no {self.finality.kind} one: {error.reason}"
+            raise RpcUnavailable(said, endpoint=endpoint.url, method="eth_getBlockByNumber") from None
         # SECURITY: the floor holds whatever the node calls final.
         return tagged if tagged.number <= deepest else await self._nodes.header(endpoint, deepest)
 

@@ -222,6 +222,14 @@ class ContractEvents:
             began = time.monotonic()
             try:
                 found = await self._ask_logs(endpoint, start, end, query)
+            except NotFound as error:
+                # Misread words, or a backend that is behind: fewer blocks may pass. It says nothing of the size that it bears.
+                if blocks == 1:
+                    raise
+                if span is None:
+                    raise wire.TooMuch(error.reason, endpoint=endpoint.url, method=wire.LOGS) from None
+                blocks //= 2
+                continue
             except (wire.TooMuch, RpcUnavailable) as error:
                 await self._refused(endpoint, start, blocks, query, error, tried_one=bool(refused))
                 if span is None:

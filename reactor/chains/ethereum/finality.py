@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-__all__ = ["Finality"]
+__all__ = ["YOUNG_BLOCKS", "Finality"]
 
+YOUNG_BLOCKS: Final = 1024
+"""32 epochs. A chain with more blocks has safe and finalized ones: a node that shows none was just started, or is no node."""
 _LATEST = re.compile(r"latest\s*-\s*([0-9]{1,9})", re.ASCII)
 
 

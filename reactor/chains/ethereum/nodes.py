@@ -128,7 +128,13 @@ class Nodes:
         by_hash = isinstance(block, str) and len(block) == 66
         method = "eth_getBlockByHash" if by_hash else "eth_getBlockByNumber"
         wanted = block if isinstance(block, str) else hex(block)
-        found = await self.parsed(endpoint, method, [wanted, False], wire.header)
+        try:
+            found = await self.parsed(endpoint, method, [wanted, False], wire.header)
+        except NotFound as error:
+            if block != "latest":
+                raise
+            said = f"it shows no latest block, which every chain has: {error.reason}"
+            raise MalformedAnswer(said, endpoint=endpoint.url, method=method) from None
         if (isinstance(block, int) and found.number != block) or (by_hash and found.hash != block):
             raise MalformedAnswer(
                 f"block: asked for {block}, got {found.number} {found.hash}", endpoint=endpoint.url, method=method

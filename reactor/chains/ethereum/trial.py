@@ -8,7 +8,7 @@ from typing import Final
 from reactor.chains.errors import ChainError, MalformedAnswer, NotFound, RpcProblem
 from reactor.chains.ethereum import contracts, wire
 from reactor.chains.ethereum.events import ContractEvents
-from reactor.chains.ethereum.finality import Finality
+from reactor.chains.ethereum.finality import YOUNG_BLOCKS, Finality
 from reactor.chains.ethereum.nodes import Nodes
 from reactor.chains.ethereum.types import CallTrial, Window
 from reactor.chains.rpc import Endpoint
@@ -52,8 +52,8 @@ class _Trial:
         await self._try("eth_getBlockByNumber", lambda: self._nodes.header(self._endpoint, deep))
         if self._finality.kind != "latest":
             tag = self._finality.kind
-            # NotFound: a young chain has no such block yet.
-            await self._try(f"eth_getBlockByNumber of `{tag}`", lambda: self._nodes.header(self._endpoint, tag))
+            old = head.number > YOUNG_BLOCKS
+            await self._try(f"eth_getBlockByNumber of `{tag}`", lambda: self._nodes.header(self._endpoint, tag), strict=old)
         await self._try("eth_getBlockByHash", lambda: self._nodes.header(self._endpoint, head.hash), strict=True)
         first = min(start, head.number)
         for low in {first, max(first, head.number - self._events.most + 1)}:
