@@ -57,7 +57,7 @@ BAD_ANSWERS = {
     "another version": (lambda: web.json_response({"jsonrpc": "1.0", "id": 1, "result": None}), MalformedAnswer),
     "another request": (lambda: web.json_response({"jsonrpc": "2.0", "id": 10**9, "result": None}), MalformedAnswer),
     "no JSON-RPC": (lambda: web.json_response({"status": "ok", "result": {}}), MalformedAnswer),
-    "null block": (lambda: result(None), NotFound),
+    "null for the latest block": (lambda: result(None), RpcRefused),
     "block without a hash": (lambda: result({"number": "0x1", "timestamp": "0x1"}), MalformedAnswer),
     "block that is a text": (lambda: result("0x1"), MalformedAnswer),
 }

@@ -169,7 +169,7 @@ async def test_an_endpoint_without_a_latest_block_is_at_fault_and_named(answer: 
         empty.results["eth_getBlockByNumber"] = None
     else:
         empty.refuse = lambda method, params: answer if method == "eth_getBlockByNumber" else None
-    async with chain_of(empty, good, retries=Retries(rounds=1, cool_down=60)) as chain:
+    async with chain_of(empty, good) as chain:
         for _ in range(5):
             assert (await chain.view()).endpoint == "http://n1"
         assert empty.calls["eth_getBlockByNumber"] <= 2, "it stands back"

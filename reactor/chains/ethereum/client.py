@@ -14,7 +14,7 @@ from typing import Self
 
 from reactor.chains.agreement import Question
 from reactor.chains.cache import SharedReads
-from reactor.chains.errors import ChainError, NotFound, RpcUnavailable
+from reactor.chains.errors import ChainError, NotFound, RpcRefused
 from reactor.chains.ethereum import contracts, wire
 from reactor.chains.ethereum.events import BY_HASH_SECONDS, ContractEvents
 from reactor.chains.ethereum.finality import YOUNG_BLOCKS, Finality
@@ -278,7 +278,7 @@ class EthereumChain:
                 return None
             # Not the chain's word: another endpoint may know it, and without it nothing would ever be final.
             said = f"it shows block {head.number}, but no {self.finality.kind} one: {error.reason}"
-            raise RpcUnavailable(said, endpoint=endpoint.url, method="eth_getBlockByNumber") from None
+            raise RpcRefused(said, endpoint=endpoint.url, method="eth_getBlockByNumber") from None
         # SECURITY: the floor holds whatever the node calls final.
         return tagged if tagged.number <= deepest else await self._nodes.header(endpoint, deepest)
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 from reactor.chains.agreement import Question, agree, at_least, checked_agreement
-from reactor.chains.errors import MalformedAnswer, NotFound, RpcProblem, RpcUnavailable, WrongChain
+from reactor.chains.errors import MalformedAnswer, NotFound, RpcProblem, RpcRefused, RpcUnavailable, WrongChain
 from reactor.chains.ethereum import wire
 from reactor.chains.ethereum.types import Head
 from reactor.chains.rpc import Endpoint, Endpoints, Retries
@@ -134,7 +134,7 @@ class Nodes:
             if block != "latest":
                 raise
             said = f"it shows no latest block, which every chain has: {error.reason}"
-            raise MalformedAnswer(said, endpoint=endpoint.url, method=method) from None
+            raise RpcRefused(said, endpoint=endpoint.url, method=method) from None
         if (isinstance(block, int) and found.number != block) or (by_hash and found.hash != block):
             raise MalformedAnswer(
                 f"block: asked for {block}, got {found.number} {found.hash}", endpoint=endpoint.url, method=method
