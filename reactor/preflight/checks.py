@@ -47,6 +47,11 @@ async def preflight(settings: Settings, *, observe: bool, starting: bool) -> lis
         return [result for group in (*first, *second) for result in group]
 
 
+async def lock_condition(settings: Settings, *, starting: bool) -> list[CheckResult]:
+    """What is said of the lock. One that cannot be tried goes by another name: that is no other process."""
+    return await isolated("state directory", own.check_lock(settings, starting=starting), _FILES)
+
+
 @dataclass(slots=True)
 class _Run:
     """One pre-flight: the clients, and what the first checks learn for the second."""
@@ -69,7 +74,7 @@ class _Run:
             isolated("journal", own.check_journal(settings), _FILES, seconds=_STATE_SECONDS),
             isolated("ledger", own.check_ledger(settings), _FILES, seconds=_STATE_SECONDS),
             isolated("disk", own.check_disk(settings), _FILES, "warning"),
-            isolated("state lock", own.check_lock(settings, starting=self.starting), _FILES),
+            lock_condition(settings, starting=self.starting),
             isolated("database", self._mongo(), _MONGO),
             isolated("Ethereum", self._ethereum(), _ETHEREUM, seconds=_CHAIN_SECONDS),
             isolated("Pocket", self._pocket(), _POCKET, seconds=_CHAIN_SECONDS),

@@ -106,7 +106,10 @@ async def check_ledger(settings: Settings) -> list[CheckResult]:
 
 
 async def check_lock(settings: Settings, *, starting: bool) -> list[CheckResult]:
-    """No other process runs on this state directory (before a start), or which one does (else)."""
+    """No other process runs on this state directory (before a start), or which one does (else).
+
+    By its name "state lock" `run` knows that failure from every other: its exit code says not to start again.
+    """
     if not settings.state.directory.is_dir():
         return []  # the journal's check says it
     try:

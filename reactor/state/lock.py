@@ -31,8 +31,7 @@ class ProcessLock:
         for _ in range(_TRIES):
             descriptor = self._open()
             if self._locked(descriptor):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+                self._sign(descriptor)
                 self._descriptor = descriptor
                 return
             os.close(descriptor)
@@ -48,6 +47,17 @@ class ProcessLock:
             ) from error
         make_private(self._path)
         return descriptor
+
+    def _sign(self, descriptor: int) -> None:
+        """Note whose lock it is, for who is refused. Raises StateProblem where the disk takes no write; then it is not held."""
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        except OSError as error:
+            os.close(descriptor)
+            raise StateProblem(
+                f"cannot write {self._path}: {error.strerror}", "free some space and check the directory's rights"
+            ) from error
 
     def _locked(self, descriptor: int) -> bool:
         """Whether the lock is held now; not where the file was removed meanwhile. Raises StateLocked."""

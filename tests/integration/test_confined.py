@@ -17,6 +17,7 @@ from cli_helpers import ROOT, Network, network
 from secret_helpers import Running, core_limit, owner_below_proc, running
 
 from infra.localnet.pocket.wallet import Wallet
+from reactor.cli.common import EXIT_REFUSED
 
 pytestmark = pytest.mark.integration
 
@@ -113,7 +114,9 @@ def status_of(validator: Running) -> dict[str, str]:
 
 
 def test_a_confined_validator_signs(net: Network, home: Path, config: Path, tmp_path: Path) -> None:
-    assert health(home, config) == (1, "this validator is never\n")
+    code, said = health(home, config)
+    assert code == 1
+    assert f"no validator has ever run on {home / 'state'}" in said
     program, environment = confined(home, python_of(home), "-m", "reactor.cli.main", "run", "-c", config)
     with running(tmp_path, program, **environment) as validator:
         validator.until("validator 0x")
@@ -129,8 +132,10 @@ def test_a_confined_validator_signs(net: Network, home: Path, config: Path, tmp_
         memo = json.dumps({"address": "0x" + "ab" * 20, "chain_id": str(net.anvil.chain_id)}, separators=(",", ":"))
         tx = net.loop.run(user.pay(net.pocket.url, net.vault, 5_000_000, memo))
         validator.until(f"{tx}: signed")
-        while health(home, config) != (0, "this validator is up\n"):
+        end = time.monotonic() + 120
+        while (found := health(home, config)) != (0, "this validator is up and healthy\n"):
             assert validator.process.poll() is None
+            assert time.monotonic() < end, found
         assert validator.stop() == 0
     assert {path.stat().st_uid for path in (home / "state").iterdir()} == {USER}
 
@@ -151,7 +156,7 @@ def test_the_confinement_holds(home: Path) -> None:
 def test_a_validator_without_a_writable_state_says_so(config: Path, home: Path, tmp_path: Path) -> None:
     program, environment = confined(home, python_of(home), "-m", "reactor.cli.main", "run", "-c", config, state=False)
     with running(tmp_path, program, **environment) as validator:
-        assert validator.process.wait(120) == 1
+        assert validator.process.wait(120) == EXIT_REFUSED
     assert str(home / "state") in validator.said()
     assert "remedy: " in validator.said()
     assert "Traceback" not in validator.said()

@@ -150,7 +150,8 @@ def test_a_validator_that_signs_lets_nothing_out(desk: Desk) -> None:
         assert core_limit(pid) == ("0", "0")
         # What operators look at meanwhile.
         for command in (("status",), ("explain", tx), ("keys", "show"), ("config", "show"), ("journal", "show")):
-            desk.do(*command)
+            # The code of status says who can sign at this moment: on a busy machine a heartbeat may be late.
+            desk.do(*command, code=0 if command[0] != "status" else -1)
         assert secrets_in_files(desk.state_files()) == []
         assert validator.stop() == 0
     assert secrets_in_files(validator.outputs) == []

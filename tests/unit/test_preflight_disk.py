@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 from cli_unit_helpers import settings_in
 
+from reactor.cli.common import EXIT_DUPLICATE, EXIT_REFUSED
+from reactor.cli.run import _code
+from reactor.preflight.checks import lock_condition
 from reactor.preflight.own import check_disk
 from reactor.preflight.results import failures
+from reactor.state.lock import ProcessLock
 
 pytestmark = pytest.mark.unit
 
@@ -36,3 +40,27 @@ async def test_one_that_takes_none_forbids_the_start(tmp_path: Path, monkeypatch
     assert failed.name == "disk"
     assert os.strerror(number) in failed.detail
     assert "free some space" in failed.remedy
+
+
+@pytest.mark.parametrize("call", ["open", "ftruncate", "pwrite"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+async def test_a_lock_that_cannot_be_tried_is_no_other_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    """A service manager does not start again what ended because of another process."""
+    settings = settings_in(tmp_path)
+    settings.state.directory.mkdir()
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"reactor.state.lock.os.{call}", refuse)
+        (failed,) = failures(await lock_condition(settings, starting=True))
+    assert os.strerror(number) in failed.detail
+    assert _code([failed]) == EXIT_REFUSED
+    # The twins: free once that is over, and another process is one.
+    assert failures(await lock_condition(settings, starting=True)) == []
+    with ProcessLock(settings.state.directory):
+        (failed,) = failures(await lock_condition(settings, starting=True))
+    assert _code([failed]) == EXIT_DUPLICATE
