@@ -45,7 +45,12 @@ async def within(seconds: float) -> AsyncIterator[None]:
 
 
 async def run_until(stop: asyncio.Event, work: Coroutine[object, object, None]) -> None:
-    """Runs ``work`` until it ends or ``stop`` is set, which cancels it. What it raises is raised.
+    """Runs ``work`` until it ends or ``stop`` is set, which cancels it. What it raises is raised, as by ``unless``."""
+    await unless(stop, work)
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[object, object, T]) -> T | None:
+    """The result of ``work``, or none where ``stop`` was set before it ended: then it was cancelled. What it raises is raised.
 
     A cancellation that nobody asked for is a RuntimeError: without a word it would leave a process that lives on half.
     """
@@ -57,24 +62,8 @@ async def run_until(stop: asyncio.Event, work: Coroutine[object, object, None]) 
     finally:
         stopping.cancel()
         await end(task)
-    if task.cancelled() and not asked:
-        raise RuntimeError("the work was cancelled from within")
-    if not task.cancelled() and (error := task.exception()) is not None:
-        raise error
-
-
-async def unless(stop: asyncio.Event, work: Coroutine[object, object, T]) -> T | None:
-    """The result of ``work``, or none where ``stop`` was set before it ended: then it was cancelled. What it raises is raised."""
-    task = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        in_time = task.done()
-    finally:
-        stopping.cancel()
-        await end(task)
     if task.cancelled():
-        if stop.is_set() and not in_time:
+        if asked:
             return None
         raise RuntimeError("the work was cancelled from within")
     return task.result()
