@@ -37,8 +37,6 @@ PROGRESS_BLOCKS: Final = 1000
 RESCAN_WINDOWS: Final = 10
 """How many windows are read again for an operator between two looks at the head."""
 
-_LONGEST_FAILURE: Final = 500
-
 Insert = Callable[[Collection, Sequence[Mapping[str, Any]]], Awaitable[object]]
 Clock = Callable[[], datetime]
 
@@ -194,7 +192,7 @@ class ChainScanner:
             raise
 
     def _note(self, failure: str) -> None:
-        self.scanned = replace(self.scanned, failure=failure[:_LONGEST_FAILURE])
+        self.scanned = replace(self.scanned, failure=failure)
 
     async def _rescan_quietly(self, view: View) -> None:
         """What goes wrong with blocks that an operator wants read again keeps no head waiting: they are tried again later."""

@@ -1,8 +1,8 @@
 """What can go wrong between this process and a Pocket node, one type per remedy.
 
-Everything that a client raises is a `PocketRpcError`, or `NotAgreed` where several endpoints must agree; `failover` says
-whether another endpoint may know better at once, `retryable` whether asking again after a while may help. An answer that
-is not understood means "not known": neither success nor failure.
+Everything that a client raises is a `PocketRpcError`, or `NotAgreed` where several endpoints must agree; `means` says
+what it tells of the endpoint and whether others are asked, `retryable` whether asking again after a while may help. An
+answer that is not understood means "not known": neither success nor failure.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ class PocketRpcError(RpcProblem):
     `text` is one line, cleaned (`reactor.foreign`): a node's words are shown in logs, heartbeats and documents.
     """
 
-    failover: ClassVar[bool] = False
     retryable: ClassVar[bool] = False
 
     def __init__(self, endpoint: str, call: str, text: str) -> None:
@@ -53,7 +52,6 @@ class RpcUnavailable(PocketRpcError):  # noqa: N818 - the field's term, and the 
     """No usable answer: connection, time-out, 5xx, rate limit, gateway error. Ask again or elsewhere."""
 
     means = Means.FAULT
-    failover = True
     retryable = True
 
 
@@ -84,7 +82,6 @@ class WrongChain(PocketRpcError):  # noqa: N818
     """The endpoint serves another chain than the configured one. Another endpoint may be right."""
 
     means = Means.WRONG
-    failover = True
 
     def __init__(self, endpoint: str, call: str, expected: str, found: str) -> None:
         self.expected = expected
@@ -97,7 +94,6 @@ class MalformedAnswer(PocketRpcError):  # noqa: N818
     """An answer of the wrong shape. `field` is the path of the value that was missing, mistyped or contradictory."""
 
     means = Means.FAULT
-    failover = True
     retryable = True
 
     def __init__(self, endpoint: str, call: str, field: str, reason: str) -> None:
@@ -113,7 +109,6 @@ class WindowNotReady(PocketRpcError):  # noqa: N818
     """
 
     means = Means.ELSEWHERE
-    failover = True
 
     def __init__(self, endpoint: str, call: str, text: str, readable_to: int) -> None:
         super().__init__(endpoint, call, text)
