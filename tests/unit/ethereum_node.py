@@ -69,6 +69,7 @@ class Node:
         self.calls: Counter[str] = Counter()
         self.asked: list[tuple[str, Any]] = []
         self.results: dict[str, Any] = {}
+        self.tags: dict[str, int] = {}
 
     async def ask(self, method: str, params: Sequence[Any]) -> dict[str, Any]:
         self.calls[method] += 1
@@ -90,7 +91,7 @@ class Node:
             number = int(params[0], 16) - 1
             return header(number) if 0 <= number <= self.head else None
         if method == "eth_getBlockByNumber":
-            tags = {"latest": self.head, "safe": self.head - 8, "finalized": self.head - 16}
+            tags = {"latest": self.head, "safe": self.head - 8, "finalized": self.head - 16, **self.tags}
             number = tags[params[0]] if params[0] in tags else int(params[0], 16)
             return header(number) if 0 <= number <= self.head else None
         if method == "eth_getLogs":

@@ -196,6 +196,25 @@ async def test_an_old_chain_has_final_blocks_whoever_shows_none(tag: str, agreem
         assert not chain.problems
 
 
+@pytest.mark.parametrize("tag", ["safe", "finalized"])
+async def test_a_final_block_that_rests_while_the_head_moves_is_named_and_another_endpoint_asked(tag: str) -> None:
+    resting, good = Node(5000), Node(5000)
+    resting.tags = {tag: 5000 - YOUNG_BLOCKS - 1}
+    async with chain_of(resting, good, finality=Finality.parse(tag)) as chain:
+        await chain.view()
+        view = await chain.view()
+        assert (view.endpoint, view.final is not None and view.final.number >= 4984) == ("http://n1", True)
+        assert [problem for problem in chain.problems if "http://n0" in problem and f"its {tag} block 3975" in problem]
+        resting.tags = {tag: 5000 - YOUNG_BLOCKS}
+        await chain._nodes.ask_all(lambda endpoint: chain._final(endpoint, view.head))
+        assert not chain.problems
+        assert (await chain.view()).endpoint == "http://n0"
+    resting.tags = {tag: 10}
+    async with chain_of(resting, finality=Finality.parse(tag)) as chain:
+        assert (await chain.view()).final is not None, "alone it is believed, and named"
+        assert len(chain.problems) == 1
+
+
 async def test_words_that_look_like_throttling_do_not_stop_a_window_for_good() -> None:
     node = Node(3000, [burn_log(2999)], refusing(-32000, "limit of 100 blocks; requests per second are free", 100))
     async with chain_of(node, retries=Retries(rounds=1, backoff=0.001, cool_down=0.001, probes=1000)) as chain:

@@ -24,7 +24,7 @@ from reactor.chains.ethereum.state import ContractState
 from reactor.chains.ethereum.trial import try_calls
 from reactor.chains.ethereum.types import CallTrial, ContractFacts, Head, HeadView, MintedEvent, ReceiptEvents, Window
 from reactor.chains.rpc import Endpoint, Retries
-from reactor.chains.survey import survey
+from reactor.chains.survey import DOUBT_SECONDS, survey
 
 __all__ = ["EthereumChain"]
 
@@ -279,8 +279,18 @@ class EthereumChain:
             # Not the chain's word: another endpoint may know it, and without it nothing would ever be final.
             said = f"it shows block {head.number}, but no {self.finality.kind} one: {error.reason}"
             raise RpcRefused(said, endpoint=endpoint.url, method="eth_getBlockByNumber") from None
+        self._note_final(endpoint, head, tagged)
         # SECURITY: the floor holds whatever the node calls final.
         return tagged if tagged.number <= deepest else await self._nodes.header(endpoint, deepest)
+
+    def _note_final(self, endpoint: Endpoint, head: Head, tagged: Head) -> None:
+        """A tag that rests while the head moves (a cache, a broken consensus client) stops signing, and nothing else says so."""
+        behind = head.number - tagged.number
+        if behind > YOUNG_BLOCKS:
+            text = f"its {self.finality.kind} block {tagged.number} lies {behind} blocks below its head"
+            self._nodes.endpoints.doubt(endpoint, "final", text, DOUBT_SECONDS)
+        else:
+            self._nodes.endpoints.trust(endpoint, "final")
 
     # Events
 
