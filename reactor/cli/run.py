@@ -89,17 +89,37 @@ async def _started(settings: Settings, *, observe: bool, source: str) -> Validat
     if failed := failures(results):
         names = ", ".join(dict.fromkeys(result.name for result in failed))
         remedies = "; ".join(dict.fromkeys(result.remedy for result in failed if result.remedy))
-        raise Problem(f"not started: {names}", remedies, _code(failed))
+        raise Problem(f"not started: {names}", remedies, _code(failed, settings))
     validator = await Validator.open(settings, observe=observe, source=source)
     name_lines(bridge=settings.identity_hash()[:12], validator=validator.hearts.instance.validator_id)
     return validator
 
 
-def _code(failed: list[CheckResult]) -> int:
+def _code(failed: list[CheckResult], settings: Settings) -> int:
     """What a service manager is to do: a second process and a wrong configuration do not pass by themselves."""
-    from reactor.preflight.offline import FIELDS
-
     names = {result.name for result in failed}
     if LOCK in names:
         return EXIT_DUPLICATE
-    return EXIT_USAGE if names & FIELDS.keys() else EXIT_REFUSED
+    return EXIT_USAGE if names & _lasting(settings) else EXIT_REFUSED
+
+
+def _lasting(settings: Settings) -> set[str]:
+    """The checks whose failure lies in the configuration; where a key service or a name server is asked too, it may pass."""
+    from reactor.preflight.offline import FIELDS
+
+    keys = {"Ethereum key": settings.ethereum.key, "Pocket key": settings.pocket.key}
+    passing = {name for name, uri in keys.items() if uri is not None and _of_service(uri)}
+    if settings.mongo.uri.get_secret_value().startswith("mongodb+srv://"):
+        passing.add("database URI")
+    return FIELDS.keys() - passing
+
+
+def _of_service(uri: str) -> bool:
+    from reactor.keys.problem import KeyProblem
+    from reactor.keys.uri import check_key_uri, is_local
+
+    try:
+        check_key_uri(uri)
+    except KeyProblem:
+        return False
+    return not is_local(uri)

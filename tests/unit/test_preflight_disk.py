@@ -58,9 +58,9 @@ async def test_a_lock_that_cannot_be_tried_is_no_other_process(
         patch.setattr(f"reactor.state.lock.os.{call}", refuse)
         (failed,) = failures(await lock_condition(settings, starting=True))
     assert os.strerror(number) in failed.detail
-    assert _code([failed]) == EXIT_REFUSED
+    assert _code([failed], settings) == EXIT_REFUSED
     # The twins: free once that is over, and another process is one.
     assert failures(await lock_condition(settings, starting=True)) == []
     with ProcessLock(settings.state.directory):
         (failed,) = failures(await lock_condition(settings, starting=True))
-    assert _code([failed]) == EXIT_DUPLICATE
+    assert _code([failed], settings) == EXIT_DUPLICATE
