@@ -40,6 +40,10 @@ BAD_ANSWERS = {
     "HTML": (lambda: _text("<html><body>Welcome</body></html>"), MalformedAnswer),
     "HTML 502": (lambda: _text("<html>bad gateway</html>", 502), RpcUnavailable),
     "HTTP 429": (lambda: _text("slow down", 429), RpcUnavailable),
+    "a date that no calendar has": (
+        lambda: web.Response(status=503, headers={"Retry-After": "Mon, 01 Jan 9999999999 00:00:00 GMT"}),
+        RpcUnavailable,
+    ),
     "HTTP 401": (lambda: _text("who are you", 401), RpcRefused),
     "redirect": (lambda: web.Response(status=302, headers={"Location": "http://127.0.0.1:9/"}), RpcRefused),
     "empty": (lambda: _text(""), MalformedAnswer),

@@ -140,6 +140,14 @@ async def test_a_node_of_another_chain_is_never_asked_anything_else(node: Node) 
         assert {call for call, _ in foreign.seen} == {"query/block"}
 
 
+async def test_a_date_that_no_calendar_has_is_ignored_and_the_next_endpoint_used(node: Node) -> None:
+    absurd = {"Retry-After": "Mon, 01 Jan 9999999999 00:00:00 GMT"}
+    tired = Node(override={"query/height": lambda body: web.Response(status=503, headers=absurd)})
+    async with serving(tired), client_of(tired, node) as chain:
+        assert (await chain.head()).endpoint == "node1"
+        assert any("node0" in problem and "HTTP 503" in problem for problem in chain.problems)
+
+
 async def test_failover_is_sticky_and_reports_the_retryable_error(node: Node) -> None:
     down = Node(override={"query/height": lambda body: web.Response(status=500)})
     async with serving(down), client_of(down, node) as chain:
