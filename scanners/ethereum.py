@@ -63,6 +63,18 @@ class WatchedEthereum:
             return Reading(first - 1, {}, None)
         return Reading(window.to_block, events, None, window.endpoint, before)
 
+    @property
+    def believes_one_of_several(self) -> bool:
+        return self._chain.agreement == 1 and self._chain.several
+
+    async def shown_by(self, event: Event, apart_from: str) -> str | None:
+        try:
+            receipt = await self._chain.receipt_events(event.tx_hash, apart_from=apart_from)
+        except NotFound:
+            return None
+        shown = _events(receipt.burns, receipt.minted)
+        return receipt.endpoint if any(event in events for events in shown.values()) else None
+
     async def locate(self, tx_hash: str) -> int | None:
         try:
             return (await self._chain.receipt_events(tx_hash)).block_number

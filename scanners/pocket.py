@@ -82,6 +82,18 @@ class WatchedPocket:
         events = await self._events(window, final)
         return Reading(window.to_height, events, None, window.endpoint, before, sends_only=by_block)
 
+    @property
+    def believes_one_of_several(self) -> bool:
+        return self._chain.agreement == 1 and self._chain.several
+
+    async def shown_by(self, event: Event, apart_from: str) -> str | None:
+        try:
+            tx, endpoint = await self._chain.tx_with_endpoint(event.tx_hash, apart_from=apart_from)
+        except NotFound:
+            return None
+        shown = (deposit_of(self._bridge, tx, event.block), returned_of(tx, event.block))
+        return endpoint if tx.height == event.height and event in shown else None
+
     async def locate(self, tx_hash: str) -> int | None:
         try:
             return (await self._chain.tx(tx_hash)).height

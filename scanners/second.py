@@ -7,7 +7,7 @@ a safety net: no signature waits for it, the cursors stay where they are, and at
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import Final, Protocol
@@ -28,6 +28,8 @@ SHOWN_SECONDS: Final = 3600.0
 _MOST_ASKED: Final = 64
 """Blocks that wait to be read again because documents name transactions in them. Who finds no room asks in the next sweep."""
 _MOST_SHOWN: Final = 20
+_TRIES: Final = 60
+"""So often a window is read again in which one endpoint shows what no other does; then the reading goes on after it."""
 
 
 class WatchedTwice(Watched, Protocol):
@@ -39,8 +41,20 @@ class WatchedTwice(Watched, Protocol):
         ...
 
     @property
+    def believes_one_of_several(self) -> bool:
+        """Whether there are several endpoints, and the word of one is enough for what is read of the chain."""
+        ...
+
+    @property
     def batch(self) -> int:
         """So many blocks are gathered before they are read again."""
+        ...
+
+    async def shown_by(self, event: Event, apart_from: str) -> str | None:
+        """The name of an endpoint whose answer to its transaction's hash shows exactly this event; None where none does.
+
+        The endpoint named `apart_from` is asked after all the others.
+        """
         ...
 
     async def read_again(self, first: int, last: int, final: int, naming: Sequence[str] = ()) -> Reading:
@@ -62,6 +76,7 @@ class SecondReader:
         self.rung = asyncio.Event()
         """Set where a document names something: `read_asked` has work."""
         self._differences: OrderedDict[str, float] = OrderedDict()
+        self._tries = 0
 
     @property
     def problems(self) -> list[str]:
@@ -89,7 +104,7 @@ class SecondReader:
             rewinds = self._ledger.rewinds
             reading = await self._watched.read_again(height, height, reached, sorted(names))
             if reading.last >= height:
-                await self._take_over(height, reading, reached, rewinds)
+                await self._take_over(height, reading, reached, rewinds, await self._doubtful(height, reading))
 
     async def read_windows(self) -> None:
         """One window of what is new, and one of the past. The first reading comes first."""
@@ -114,14 +129,46 @@ class SecondReader:
             return
         rewinds = self._ledger.rewinds
         reading = await self._watched.read_again(stretch.next, last, reached)
-        if reading.last >= stretch.next and await self._take_over(stretch.next, reading, reached, rewinds):
+        if reading.last < stretch.next:
+            return
+        doubtful = await self._doubtful(stretch.next, reading)
+        if not await self._take_over(stretch.next, reading, reached, rewinds, doubtful):
+            return
+        # Another endpoint may only be away or behind now.
+        self._tries = self._tries + 1 if doubtful else 0
+        if not doubtful or self._tries >= _TRIES:
+            self._tries = 0
             self._ledger.read_twice(stretch, reading.last)
 
-    async def _take_over(self, first: int, reading: Reading, reached: int, rewinds: int) -> bool:
+    async def _doubtful(self, first: int, reading: Reading) -> frozenset[str]:
+        """Keys of the events that this reading adds to the ledger and that no other endpoint than its own shows.
+
+        SECURITY: the endpoint of the first reading is the preferred one; what another one adds to it could be invented. So two of
+        them must show it, as long as the operator does not let more than one agree in everything.
+        """
+        if not self._watched.believes_one_of_several or reading.endpoint == reading.before:
+            return frozenset()
+        doubtful = set()
+        for kind in self._watched.kinds:
+            known = {seen.key for seen in self._ledger.events_between(kind, first, reading.last)}
+            for event in reading.events[kind]:
+                if (key := event_key(self._scanner.bridge, event)) not in known and not await self._is_shown_elsewhere(
+                    event, reading.endpoint
+                ):
+                    doubtful.add(key)
+        return frozenset(doubtful)
+
+    async def _is_shown_elsewhere(self, event: Event, endpoint: str) -> bool:
+        return await self._watched.shown_by(event, endpoint) not in {None, endpoint}
+
+    async def _take_over(self, first: int, reading: Reading, reached: int, rewinds: int, doubtful: Collection[str] = ()) -> bool:
         """Record what a second reading shows, by the rules of the first one; False if the chain was taken anew meanwhile.
+
+        `doubtful`: keys of events that are named and not recorded.
 
         SECURITY: what was read of the old chain must not enter as final on the new one.
         """
+        reading = self._without(reading, doubtful)
         whole, unlisted = await self._scanner.completed(first, reading)
         if self._ledger.rewinds != rewinds:
             return False
@@ -136,10 +183,25 @@ class SecondReader:
         await self._scanner.record(first, replace(whole, rest=None), reached)
         return True
 
+    def _without(self, reading: Reading, doubtful: Collection[str]) -> Reading:
+        """The reading without the events of these keys, which are named."""
+        events: dict[EventKind, Sequence[Event]] = {}
+        for kind, shown in reading.events.items():
+            left_out = [event for event in shown if event_key(self._scanner.bridge, event) in doubtful]
+            events[kind] = [event for event in shown if event not in left_out]
+            for event in left_out:
+                who = f"{self._watched.name.capitalize()} endpoint {reading.endpoint}"
+                what = f"{who} shows the {kind.value} {event.tx_hash} in block {event.height}, and no other one does"
+                self._name(f"{what}: it is not believed")
+        return replace(reading, events=events)
+
     def _differ(self, kind: EventKind, event: Event, endpoint: str, but: str) -> None:
         who = f"{self._watched.name.capitalize()} endpoint {endpoint or '(the first reading)'}"
-        what = f"{who} did not list the {kind.value} {event.tx_hash} in block {event.height}, but {but}"
-        logger.error("{}", what)
+        self._name(f"{who} did not list the {kind.value} {event.tx_hash} in block {event.height}, but {but}")
+
+    def _name(self, what: str) -> None:
+        if what not in self._differences:
+            logger.error("{}", what)
         self._differences[what] = monotonic()
         self._differences.move_to_end(what)
         while len(self._differences) > _MOST_SHOWN:

@@ -17,7 +17,7 @@ from reactor.state.free import BUSY_SECONDS, when_free
 from reactor.state.journal import Journal
 from reactor.state.ledger_file import check_ledger_file
 from reactor.state.lock import ProcessLock
-from reactor.state.problems import StateLocked
+from reactor.state.problems import StateLocked, StateProblem
 
 _LEAST_FREE_BYTES: Final = 256 * 1024 * 1024
 _TRIED_BYTES: Final = 64 * 1024
@@ -119,6 +119,9 @@ async def check_lock(settings: Settings, *, starting: bool) -> list[CheckResult]
         if starting:
             return [failed("state lock", error.what, error.remedy)]
         return [passed("state lock", error.what)]
+    except StateProblem as error:
+        # Not "state lock": that name says that another process runs.
+        return [failed("state directory", error.what, error.remedy)]
 
 
 async def check_disk(settings: Settings) -> list[CheckResult]:

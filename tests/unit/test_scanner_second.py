@@ -21,6 +21,7 @@ class Twice(FakeChain):
 
     margin = 2
     batch = 3
+    believes_one_of_several = False
 
     def __init__(self, *events: Event) -> None:
         super().__init__(*events)
@@ -29,6 +30,12 @@ class Twice(FakeChain):
         self.again: list[tuple[int, int, tuple[str, ...]]] = []
         self.fails = False
         self.sends_only = False
+        self.before = "one"
+        self.shown_elsewhere: dict[str, str] = {}
+
+    async def shown_by(self, event: Event, apart_from: str) -> str | None:
+        assert apart_from == "two"
+        return self.shown_elsewhere.get(event.tx_hash)
 
     async def read(self, first: int, last: int, final: int) -> Reading:
         return without(await super().read(first, last, final), self.hidden)
@@ -43,7 +50,7 @@ class Twice(FakeChain):
         reading = await super().read(first, last, final)
         self.windows.pop()
         shown = without(reading, self.hidden_again)
-        return replace(shown, endpoint="two", before="one", sends_only=self.sends_only)
+        return replace(shown, endpoint="two", before=self.before, sends_only=self.sends_only)
 
 
 def without(reading: Reading, hidden: set[str]) -> Reading:
@@ -145,6 +152,74 @@ async def test_a_node_that_lags_or_fails_leaves_the_place_where_it_is(world: Wor
     with pytest.raises(ValueError, match="digits"):
         await bench.windows()
     assert bench.stretches() == [(99, None), (1, 98)]
+
+
+# --- what one endpoint alone shows, where the word of one is enough for what is read
+
+
+def bench_of_several(world: World, lost: Event, shown_elsewhere: str | None) -> SecondBench:
+    bench = SecondBench(world, lost, burn(5))
+    bench.twice.believes_one_of_several = True
+    bench.twice.hidden = {lost.tx_hash}
+    if shown_elsewhere is not None:
+        bench.twice.shown_elsewhere = {lost.tx_hash: shown_elsewhere}
+    return bench
+
+
+@pytest.mark.parametrize("elsewhere", [None, "two"], ids=["nobody else knows it", "nobody else answers"])
+@pytest.mark.parametrize("way", ["window", "name"])
+async def test_an_event_that_one_endpoint_alone_adds_is_named_and_not_believed(
+    world: World, elsewhere: str | None, way: str
+) -> None:
+    """SECURITY: the last endpoint of a list could invent a deposit while the first one is well."""
+    lost = burn(3)
+    bench = bench_of_several(world, lost, elsewhere)
+    await bench.first(10, 8)
+    if way == "window":
+        assert await bench.windows() == [(1, 8)]
+        assert bench.stretches() == [(9, None), (1, 8)]
+    else:
+        bench.reader.look(lost.tx_hash, 3)
+        await bench.reader.read_asked()
+    assert (world.ledger.burn(lost.tx_hash, 0), bench.rings("new")) == (None, [])
+    (problem,) = bench.reader.problems
+    assert problem == (
+        f"Ethereum endpoint two shows the burn {lost.tx_hash} in block 3, and no other one does: it is not believed"
+    )
+    bench.twice.shown_elsewhere = {lost.tx_hash: "one"}
+    if way == "window":
+        await bench.windows()
+        assert bench.stretches() == [(9, None)]
+    else:
+        bench.reader.look(lost.tx_hash, 3)
+        await bench.reader.read_asked()
+    assert bench.rings("new") == [lost]
+    assert world.journal.holds() == []
+
+
+async def test_an_event_that_a_second_endpoint_shows_too_is_believed_at_once(world: World) -> None:
+    bench = bench_of_several(world, burn(3), "three")
+    await bench.first(10, 8)
+    await bench.windows()
+    assert bench.rings("new") == [burn(3)]
+    assert bench.stretches() == [(9, None)]
+
+
+async def test_the_endpoint_of_the_first_reading_needs_nobody_beside_it(world: World) -> None:
+    """Its list had a hole, and the others are away: it is the one that is believed in everything else."""
+    bench = bench_of_several(world, burn(3), None)
+    bench.twice.before = "two"
+    await bench.first(10, 8)
+    await bench.windows()
+    assert bench.rings("new") == [burn(3)]
+
+
+async def test_what_stays_unproven_keeps_what_comes_after_it_waiting_for_a_while_only(world: World) -> None:
+    bench = bench_of_several(world, burn(3), None)
+    await bench.first(10, 8)
+    assert len(await bench.windows(200)) == 60
+    assert bench.stretches() == [(9, None)]
+    assert world.ledger.burn(burn(3).tx_hash, 0) is None
 
 
 # --- what the second source lacks

@@ -14,6 +14,7 @@ from reactor.chains.pocket import NotFound as PocketNotFound
 from reactor.chains.pocket import PocketBlock, Window, WindowNotReady, WindowTooLarge
 from reactor.documents.events import BlockRef
 from reactor.state.rows import EventKind
+from scanners.burns import burn_of
 from scanners.ethereum import WatchedEthereum
 from scanners.loop import View
 from scanners.pocket import BLOCKS_AT_ONCE, NEAR_BLOCKS, WatchedPocket
@@ -45,6 +46,9 @@ class FakePocketChain:
         if not found:
             raise PocketNotFound("node", "query/tx", "not found")
         return found[0]
+
+    async def tx_with_endpoint(self, hash_: str, *, apart_from: str = "") -> tuple[Any, str]:
+        return await self.tx(hash_), "another" if apart_from == "node" else "node"
 
     async def window(self, address: str, first: int, last: int, *, apart_from: str = "", by_block: bool = False) -> Window:
         assert address == VAULT
@@ -146,10 +150,10 @@ class FakeEthereumChain:
         self.apart.append(apart_from)
         return EthereumWindow(first, last, self.burns, (), head(last), "node")
 
-    async def receipt_events(self, tx_hash: str) -> ReceiptEvents:
+    async def receipt_events(self, tx_hash: str, *, apart_from: str = "") -> ReceiptEvents:
         if tx_hash not in self.receipts:
             raise NotFound("no such transaction")
-        return self.receipts[tx_hash]
+        return replace(self.receipts[tx_hash], endpoint="another" if apart_from == "node" else "node")
 
     async def is_canonical(self, number: int, block_hash: str) -> bool:
         return self.canonical
@@ -220,6 +224,15 @@ async def test_pocket_shows_the_same_events_again_with_their_blocks(chain: FakeP
     assert (await watched.locate(TX.hash), await watched.locate("ef" * 32)) == (95, None)
 
 
+async def test_another_endpoint_shows_exactly_the_same_deposit_or_none(chain: FakePocketChain) -> None:
+    chain.received = (replace(TX, height=95),)
+    watched = pocket(chain)
+    (deposit,) = (await watched.read(90, 96, 96)).events[EventKind.DEPOSIT]
+    assert await watched.shown_by(deposit, "node") == "another"
+    for changed in ({"amount": 7}, {"index": 9}, {"sender": "ee" * 20}, {"block": reference(96)}, {"tx_hash": "ef" * 32}):
+        assert (changed, await watched.shown_by(replace(deposit, **changed), "node")) == (changed, None)
+
+
 async def test_pockets_second_windows_shrink_too_and_a_node_that_lags_read_nothing(chain: FakePocketChain) -> None:
     chain.height = chain.indexed = 1000
     watched = pocket(chain)
@@ -282,3 +295,20 @@ async def test_a_receipt_shows_what_the_logs_lack(
     reading = await watched.read_again(55, 55, 96, [BURN.tx_hash])
     assert [one.burn_index for one in reading.events[EventKind.BURN]] == found
     assert (await watched.locate(BURN.tx_hash), await watched.locate("0x" + "ee" * 32)) == (shown.block_number, None)
+
+
+async def test_another_endpoint_shows_exactly_the_same_burn_or_none() -> None:
+    chain = FakeEthereumChain(96)
+    chain.receipts = {BURN.tx_hash: receipt(BURN)}
+    watched = WatchedEthereum(chain, BRIDGE)  # type: ignore[arg-type]
+    burn = burn_of(BURN)
+    assert await watched.shown_by(burn, "node") == "another"
+    elsewhere = BlockRef(55, "0x" + "cc" * 32, burn.block.time)
+    for changed in (
+        {"amount": 7},
+        {"burn_index": 1},
+        {"recipient": "ee" * 20},
+        {"block": elsewhere},
+        {"tx_hash": "0x" + "ef" * 32},
+    ):
+        assert (changed, await watched.shown_by(replace(burn, **changed), "node")) == (changed, None)

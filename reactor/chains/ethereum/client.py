@@ -306,9 +306,17 @@ class EthereumChain:
         """The `Minted` events to `recipient` with `nonce` in the blocks `from_block` to `to_block`, both included."""
         return await self._events.minted_lookup(recipient, nonce, from_block, to_block)
 
-    async def receipt_events(self, tx_hash: str) -> ReceiptEvents:
-        """Outcome and events of a mined transaction. NotFound if no endpoint knows it as mined."""
-        return await self._events.receipt_events(tx_hash)
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one endpoint."""
+        return len(self._nodes.endpoints.all) > 1
+
+    async def receipt_events(self, tx_hash: str, *, apart_from: str = "") -> ReceiptEvents:
+        """Outcome and events of a mined transaction. NotFound if no endpoint knows it as mined.
+
+        `apart_from`: the name of the endpoint that is asked after all the others.
+        """
+        return await self._events.receipt_events(tx_hash, apart_from=apart_from)
 
     # State of the contracts
 

@@ -177,8 +177,11 @@ class ContractEvents:
             start = (await self._nodes.run(read)).number + 1
         return tuple(events)
 
-    async def receipt_events(self, tx_hash: str) -> ReceiptEvents:
-        """Outcome and events of a mined transaction. NotFound if no endpoint knows it; with agreement, if so many do not."""
+    async def receipt_events(self, tx_hash: str, *, apart_from: str = "") -> ReceiptEvents:
+        """Outcome and events of a mined transaction. NotFound if no endpoint knows it; with agreement, if so many do not.
+
+        `apart_from`: the name of the endpoint that is asked after all the others.
+        """
         wanted = wire.own_hash(tx_hash, "tx_hash")
         method = "eth_getTransactionReceipt"
         question = Question[ReceiptEvents](
@@ -204,11 +207,12 @@ class ContractEvents:
                     block_time=header.time,
                     burns=logs.burns_of(found, self.wpokt, times),
                     minted=logs.minted_of(found, self.wpokt, times),
+                    endpoint=endpoint.name,
                 )
             except (MalformedAnswer, NotFound) as error:
                 raise type(error)(error.reason, endpoint=endpoint.url, method=error.method or method) from None
 
-        return await self._nodes.agree(question, read)
+        return await self._nodes.agree(question, read, last=apart_from)
 
     async def _logs(self, endpoint: Endpoint, start: int, stop: int, query: _Query) -> tuple[list[logs.Log], Head]:
         """Logs from `start` to the returned header's block at this endpoint: as many blocks as it bears; without spans all."""

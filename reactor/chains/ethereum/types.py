@@ -7,7 +7,7 @@ Times are Unix seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reactor.chains.errors import ChainError
 from reactor.chains.ethereum.eip712 import Domain
@@ -82,7 +82,9 @@ class MintedEvent:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptEvents:
-    """A mined transaction's outcome and our contract's events in it. A failed transaction has none."""
+    """A mined transaction's outcome and our contract's events in it, as the `endpoint` of this name shows them. A failed
+    transaction has none.
+    """
 
     tx_hash: str
     succeeded: bool
@@ -91,6 +93,7 @@ class ReceiptEvents:
     block_time: int
     burns: tuple[BurnEvent, ...]
     minted: tuple[MintedEvent, ...]
+    endpoint: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,12 @@ class PocketChain(Protocol):
     """One validator's view of Pocket Network. Methods raise `PocketRpcError` or `NotAgreed`; facts name who answered."""
 
     chain_id: str
+    agreement: int
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one endpoint."""
+        ...
 
     @property
     def calls(self) -> Counter[str]:
@@ -128,6 +134,10 @@ class PocketChain(Protocol):
 
     async def tx(self, hash_: str) -> PocketTx:
         """One indexed transaction. Raises NotFound."""
+        ...
+
+    async def tx_with_endpoint(self, hash_: str, *, apart_from: str = "") -> tuple[PocketTx, str]:
+        """As `tx`, with the name of the endpoint that shows it; the one named `apart_from` is asked after all the others."""
         ...
 
     async def status(self, hash_: str) -> TxStatus:

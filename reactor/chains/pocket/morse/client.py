@@ -124,6 +124,11 @@ class MorseClient:
         await self._http.close()
 
     @property
+    def several(self) -> bool:
+        """Whether there is more than one endpoint."""
+        return len(self._pool.all) > 1
+
+    @property
     def calls(self) -> Counter[str]:
         """HTTP requests so far, by path below `/v1/`."""
         return self._http.calls
@@ -383,15 +388,16 @@ class MorseClient:
 
     async def tx(self, hash_: str) -> PocketTx:
         """One indexed transaction by its hash (lower case). Raises NotFound while it is not in the index."""
-        return (await self._tx(hash_))[0]
+        return (await self.tx_with_endpoint(hash_))[0]
 
-    async def _tx(self, hash_: str) -> tuple[PocketTx, str]:
+    async def tx_with_endpoint(self, hash_: str, *, apart_from: str = "") -> tuple[PocketTx, str]:
+        """As `tx`, with the name of the endpoint that shows it; the one named `apart_from` is asked after all the others."""
         _check(_HASH, "hash", hash_)
 
         async def work(endpoint: Endpoint) -> tuple[PocketTx, str]:
             return await self._tx_at(endpoint, hash_), endpoint.name
 
-        return await self._agree(same_tx(hash_), work)
+        return await self._agree(same_tx(hash_), work, last=apart_from)
 
     async def _tx_at(self, endpoint: Endpoint, hash_: str) -> PocketTx:
         asked = Asked(endpoint.name, TX)
@@ -409,7 +415,7 @@ class MorseClient:
     async def status(self, hash_: str) -> TxStatus:
         """Where a transaction is: in a block (with its code), in the mempool, or unknown to the endpoint asked."""
         try:
-            tx, endpoint = await self._tx(hash_)
+            tx, endpoint = await self.tx_with_endpoint(hash_)
         except NotFound as error:
             try:
                 pending = await self.unconfirmed(hash_)
