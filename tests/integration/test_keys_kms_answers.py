@@ -254,3 +254,10 @@ async def test_the_service_signs_what_it_is_given_for_the_key_it_named(kms, monk
     }
     await ethereum.close()
     await pocket.close()
+
+
+async def test_a_service_that_does_not_name_the_key_is_refused(kms, monkeypatch):
+    honest = kms._get_public_key
+    monkeypatch.setattr(kms, "_get_public_key", lambda body: {**honest(body), "KeyId": None})
+    with pytest.raises(KeyProblem, match="without the name of the key"):
+        await opened(kms, scheme="ed25519")

@@ -7,14 +7,14 @@ import pytest
 
 from reactor.chains.pocket import vault_address
 from reactor.cli.main import main
-from reactor.keys import KeyProblem, create_key
-from reactor.keys.uri import check_key_uri
+from reactor.keys import create_key
 from reactor.preflight import failures
 from reactor.preflight.checks import preflight
 from reactor.preflight.offline import check_vault
 from reactor.preflight.vault_order import fitting_order
 from reactor.settings import load_settings
 from tests.unit.cli_unit_helpers import KEYS, NOBODY, PASSWORD, TOML, VAULT, write_config
+from tests.unit.test_keys_uri import BAD_KEYS
 
 pytestmark = pytest.mark.unit
 
@@ -126,33 +126,11 @@ def keyed(section, uri, passphrase=None):
     return TOML.replace(f"[{section}]\n", f"[{section}]\n{line}")
 
 
-BAD_KEYS = [
-    "file://relative",
-    "keystore://relative/path",
-    "env://no-name",
-    "awskms://eu-west-1",
-    "awskms://eu-west-1/key?endpoint=http://kms.example",
-    "awssecret://eu-west-1/name?field=",
-]
-GOOD_KEYS = ["env://NAME", "file:///k", "keystore:///k", "awskms://eu-west-1/alias/x", "awssecret://eu-west-1/bridge/v1?field=a"]
-
-
 @pytest.mark.parametrize("section", ["ethereum", "pocket"])
 @pytest.mark.parametrize("uri", BAD_KEYS)
 def test_a_key_uri_that_leads_nowhere_is_a_fault(tmp_path, capsys, section, uri):
     (fault,) = checked(tmp_path, capsys, keyed(section, uri), code=2)["faults"]
     assert fault["field"] == f"{section}.key"
-
-
-@pytest.mark.parametrize("uri", GOOD_KEYS)
-def test_a_key_uri_that_may_lead_somewhere_is_none(uri):
-    check_key_uri(uri)
-
-
-@pytest.mark.parametrize("uri", [*BAD_KEYS, "nothing", "ftp://x"])
-def test_what_is_refused_unopened_is_refused(uri):
-    with pytest.raises(KeyProblem):
-        check_key_uri(uri)
 
 
 def test_a_key_that_does_not_open_yet_is_only_told(tmp_path, capsys):

@@ -65,6 +65,16 @@ def test_an_empty_answer_asks_for_the_address() -> None:
         contracts.decode_bool("0x" + "00" * 31 + "02", "paused")
 
 
+@pytest.mark.parametrize("answer", ["0xzz", "00", None, 7, "0x0"])
+def test_an_answer_that_is_no_data_is_refused(answer: object) -> None:
+    with pytest.raises(MalformedAnswer, match="expected 0x and hex digits"):
+        contracts.decode_data(answer)
+
+
+def test_an_answer_may_be_empty_data() -> None:
+    assert (contracts.decode_data("0x"), contracts.decode_data("0xAB")) == ("0x", "0xab")
+
+
 _DOMAIN_TYPES = ["bytes1", "string", "string", "uint256", "address", "bytes32", "uint256[]"]
 
 

@@ -290,6 +290,12 @@ def test_a_signed_mint_that_the_contracts_refuse_says_which_and_when_it_passes(c
     assert mint_says("signed", signatures=FULL, terms=terms(**changes)) == decision
 
 
+def test_an_amount_above_what_the_contract_ever_mints_at_once() -> None:
+    most = terms().maximum
+    assert refusal(most + 1, terms()) == Blocked(WaitReason.OVER_LIMIT, {"amount": str(most + 1), "limit": str(most)})
+    assert refusal(most, terms(limit=most)) is None
+
+
 @pytest.mark.parametrize(("amount", "divides"), [(990_000, True), (990_001, False), (9_999, False), (10_000, True)])
 def test_an_amount_that_the_fee_makes_indivisible(amount: int, divides: bool) -> None:
     expected = None if divides else Blocked(WaitReason.FEE_INDIVISIBLE, {"amount": str(amount), "unit": "10000"})

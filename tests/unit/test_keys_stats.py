@@ -40,7 +40,7 @@ def test_each_outcome_has_its_counter(raised, field):
     [
         (PASSING, 0.1, "busy"),
         (LASTING, 0.1, "gone"),
-        (RuntimeError("seed 5f3c"), 0.1, "it failed with RuntimeError"),
+        (RuntimeError("seed 5f3c"), 0.1, "it failed: runtime error"),
         (asyncio.CancelledError(), 5.0, "it gave no answer before it was given up"),
         (asyncio.CancelledError(), 4.9, ""),
     ],

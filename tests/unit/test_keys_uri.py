@@ -13,6 +13,7 @@ from reactor.keys import KeyProblem, create_key, open_signer
 from reactor.keys.aws import parse_place
 from reactor.keys.keystore import decrypt, encrypt
 from reactor.keys.local import signer_from_secret
+from reactor.keys.uri import check_key_uri, is_local
 
 pytestmark = pytest.mark.unit
 
@@ -361,3 +362,32 @@ def test_a_keystore_that_asks_for_a_key_of_another_length_is_damaged(length):
     locked["crypto"]["kdfparams"]["dklen"] = length
     with pytest.raises(KeyProblem, match="damaged"):
         decrypt(json.dumps(locked), "secp256k1", "x", "keystore:///k")
+
+
+# --- judged unopened
+
+BAD_KEYS = [
+    "file://relative",
+    "keystore://relative/path",
+    "env://no-name",
+    "awskms://eu-west-1",
+    "awskms://eu-west-1/key?endpoint=http://kms.example",
+    "awssecret://eu-west-1/name?field=",
+]
+GOOD_KEYS = ["env://NAME", "file:///k", "keystore:///k", "awskms://eu-west-1/alias/x", "awssecret://eu-west-1/bridge/v1?field=a"]
+
+
+@pytest.mark.parametrize("uri", GOOD_KEYS)
+def test_a_key_uri_that_may_lead_somewhere_is_none(uri):
+    check_key_uri(uri)
+
+
+@pytest.mark.parametrize("uri", [*BAD_KEYS, "nothing", "ftp://x"])
+def test_what_is_refused_unopened_is_refused(uri):
+    with pytest.raises(KeyProblem):
+        check_key_uri(uri)
+
+
+@pytest.mark.parametrize("uri", GOOD_KEYS)
+def test_keys_of_a_service_are_not_on_this_machine(uri):
+    assert is_local(uri) is (not uri.startswith("aws"))
