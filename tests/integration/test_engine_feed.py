@@ -34,6 +34,7 @@ def stream_client(uri: str) -> Client:
         socketTimeoutMS=10_000,
         heartbeatFrequencyMS=1000,
         maxPoolSize=2,
+        appname="reactor-feed",  # whom `fail` means
     )
 
 
