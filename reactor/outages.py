@@ -40,7 +40,8 @@ SubjectOf = Callable[[BaseException], str | None]
 
 @dataclass(slots=True)
 class _Outage:
-    """One trouble. `reporters`: who has to work again before it is over, each with whether it will certainly try again."""
+    """One trouble. `reporters`: who has to work again before it is over, each with whether it will certainly try again.
+    `worked_at`: when the first of them worked after the last failure; None where none has."""
 
     since: float
     group: str
@@ -48,7 +49,7 @@ class _Outage:
     failures: int = 0
     cause: str = ""
     failed_at: float = 0.0
-    worked_at: float = 0.0
+    worked_at: float | None = None
     summaries: int = 0
     reporters: dict[str, bool] = field(default_factory=dict)
 
@@ -63,7 +64,8 @@ class Outages:
         self._clock = clock
         self._subject_of = subject_of
         self._open: dict[str, _Outage] = {}
-        self._reported: dict[str, str] = {}
+        self._reported: dict[str, list[str]] = {}
+        """What each reporter has failed of since it last worked; what it failed of last is last."""
         self._over: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def failed(
@@ -94,16 +96,18 @@ class Outages:
         """
         text = cause if isinstance(cause, str) else sentence(cause)
         subject = self._placed(subject or self._subject(cause) or reporter, group)
-        if self._reported.get(reporter, subject) != subject:
-            self._left(reporter, depth + 1)  # it got farther than before: what it failed of then is not away for it
+        self._moved(reporter, subject, depth + 1)
         found = self._open.get(subject)
+        if found is not None and self._is_stale(subject, found):
+            self._close(subject)
+            found = None
         began = found is None
         if found is None:
             found = self._open[subject] = _Outage(self._clock(), group, self._calm(subject))
         found.failures += 1
-        found.cause, found.failed_at = text, self._clock()
+        found.cause, found.failed_at, found.worked_at = text, self._clock(), None
         self._join(found, reporter, lasting=lasting)
-        self._reported[reporter] = subject
+        self._reported.setdefault(reporter, []).append(subject)
         if began:
             who = "" if reporter == subject else f" ({reporter})"
             self._log(level, depth + 1, subject, found, f"{subject} fails{who}: {text}", fields)
@@ -120,7 +124,8 @@ class Outages:
         """Write what has become due: summaries, and the end of what has been calm for long enough. To be called now and then."""
         for subject, found in list(self._open.items()):
             if found.reporters:
-                self._sum_up(subject, found, 1)
+                if found.worked_at is None and self._is_failing(subject, found):
+                    self._sum_up(subject, found, 1)
             else:
                 self._end(subject, found, 1)
 
@@ -156,13 +161,48 @@ class Outages:
             found.reporters[reporter] = lasting
 
     def _left(self, reporter: str, depth: int) -> None:
-        subject = self._reported.pop(reporter, None)
-        found = self._open.get(subject) if subject is not None else None
-        if found is not None and found.reporters.pop(reporter, None) is not None:
-            found.worked_at = self._clock()
+        for subject in self._reported.pop(reporter, ()):
+            found = self._open.get(subject)
+            if found is not None and found.reporters.pop(reporter, None) is not None and found.worked_at is None:
+                found.worked_at = self._clock()
+        self._end_where_nobody_fails(depth + 1)
+
+    def _moved(self, reporter: str, subject: str, depth: int) -> None:
+        """It fails of `subject` now. That is no success: what it failed of before may still be away, only hidden by this.
+
+        So it is waited for there until it works, except where another has found meanwhile that it is not away any more.
+        """
+        before = self._reported.get(reporter)
+        if not before or before == [subject]:
+            self._reported.pop(reporter, None)
+            return
+        waiting = [one for one in before if one != subject]
+        for one in list(waiting):
+            found = self._open.get(one)
+            if found is None or found.worked_at is not None:
+                waiting.remove(one)
+                if found is not None:
+                    found.reporters.pop(reporter, None)
+        self._reported[reporter] = waiting
+        self._end_where_nobody_fails(depth + 1)
+
+    def _is_failing(self, subject: str, found: _Outage) -> bool:
+        """Whether this is what at least one of its reporters failed of last."""
+        return any(self._reported.get(reporter, [""])[-1] == subject for reporter in found.reporters)
+
+    def _is_stale(self, subject: str, found: _Outage) -> bool:
+        """Whether all its reporters have failed of other things for so long that a failure is told as a new outage."""
+        return self._clock() - found.failed_at > _REMEMBERED and not self._is_failing(subject, found)
+
+    def _end_where_nobody_fails(self, depth: int) -> None:
         for name, one in list(self._open.items()):
             if not one.reporters:
                 self._end(name, one, depth + 1)
+
+    def _close(self, subject: str) -> None:
+        del self._open[subject]
+        left = {who: [one for one in what if one != subject] for who, what in self._reported.items()}
+        self._reported = {who: what for who, what in left.items() if what}
 
     def _calm(self, subject: str) -> float:
         ended, calm = self._over.get(subject, (None, 0.0))
@@ -174,13 +214,13 @@ class Outages:
         now = self._clock()
         if now - found.failed_at < found.calm:
             return
-        del self._open[subject]
-        self._reported = {who: what for who, what in self._reported.items() if what != subject}
+        self._close(subject)
         self._over[subject] = now, found.calm
         self._over.move_to_end(subject)
         while len(self._over) > _MOST_REMEMBERED:
             self._over.popitem(last=False)
-        text = f"{subject} works again after {duration(found.worked_at - found.since)}, {_times(found.failures)}"
+        worked_at = now if found.worked_at is None else found.worked_at
+        text = f"{subject} works again after {duration(worked_at - found.since)}, {_times(found.failures)}"
         self._log("INFO", depth + 1, subject, found, text)
 
     def _sum_up(self, subject: str, found: _Outage, depth: int) -> None:

@@ -30,5 +30,9 @@ def subject_of(error: BaseException) -> str | None:
 
 
 def _of_chain(chain: str, error: RpcProblem) -> str:
-    """A node that answers, but not with what was asked for, is another trouble than one that is away."""
-    return chain if error.means in {Means.FAULT, Means.WRONG} else f"a question to {chain}"
+    """A node that answers, but not with what was asked for, is another trouble than one that is away.
+
+    A gateway or web server that answers in place of the node (HTTP 404, say) shows nothing of the chain: it is away.
+    """
+    away = error.means in {Means.FAULT, Means.WRONG} or not error.from_node
+    return chain if away else f"a question to {chain}"

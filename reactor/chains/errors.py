@@ -62,12 +62,13 @@ class RpcProblem(Exception):  # noqa: N818 - named for what it is
 
     `throttled`: the endpoint said that it is asked too much. `retry_after`: the seconds that it asked for, None if it did not.
     `asked` is False where the call never went out (our own rate limit), which says nothing against the endpoint. `about`: the
-    call that failed.
+    call that failed. `from_node` is False where what answered is no node (a gateway's or a web server's own status).
     """
 
     throttled: bool = False
     retry_after: float | None = None
     asked: bool = True
+    from_node: bool = True
     about: str = ""
     means: Means = Means.ELSEWHERE
 

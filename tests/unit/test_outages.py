@@ -6,7 +6,12 @@ import pytest
 from loguru import logger
 from pymongo.errors import AutoReconnect, PyMongoError
 
+from reactor.chains.errors import ChainError, MalformedAnswer, NotFound, RpcProblem, RpcRefused, RpcUnavailable, WrongChain
+from reactor.chains.ethereum.provider import NodeProvider
+from reactor.chains.http import Reply
+from reactor.chains.pocket import errors as pocket
 from reactor.outages import SUMMARIES, Outages, duration
+from reactor.subjects import subject_of
 
 pytestmark = pytest.mark.unit
 
@@ -110,14 +115,135 @@ def test_a_single_document_is_waited_for_only_where_nobody_else_misses_it(outage
     assert not outages.away(), "a document may be backed off for a minute"
 
 
-def test_who_fails_of_something_else_now_does_not_keep_the_first_outage_open(outages: Outages, lines: list[str]) -> None:
+def test_who_fails_of_something_else_now_does_not_keep_open_what_works_for_others(outages: Outages, lines: list[str]) -> None:
+    outages.failed("heartbeat", AutoReconnect("x"))
     outages.failed("books", AutoReconnect("x"))
+    outages.worked("heartbeat")
     outages.failed("books", "no route", subject="Pocket")
     assert list(outages.away()) == ["Pocket"]
     assert [line.rsplit(":", 1)[0] for line in lines[1:]] == [
-        f"INFO {__name__} MongoDB works again after 0 s, 1 failure",
+        f"INFO {__name__} MongoDB works again after 0 s, 2 failures",
         f"WARNING {__name__} Pocket fails (books)",
     ]
+
+
+def test_to_fail_of_something_else_is_no_success(outages: Outages, clock: Clock, lines: list[str]) -> None:
+    outages.failed("books", AutoReconnect("x"))
+    clock.now += 5
+    outages.failed("books", "no route", subject="Pocket")
+    clock.now += 5
+    outages.failed("books", AutoReconnect("x"))
+    assert list(outages.away()) == ["MongoDB", "Pocket"]
+    clock.now += 5
+    outages.worked("books")
+    assert [line.split(":")[0] for line in lines] == [
+        f"WARNING {__name__} MongoDB fails (books)",
+        f"WARNING {__name__} Pocket fails (books)",
+        f"INFO {__name__} MongoDB works again after 15 s, 2 failures",
+        f"INFO {__name__} Pocket works again after 10 s, 1 failure",
+    ]
+    assert not outages._reported
+
+
+def test_what_is_only_hidden_by_another_failure_is_not_summed_up_and_told_anew_after_long(
+    outages: Outages, clock: Clock, lines: list[str]
+) -> None:
+    outages.failed("books", AutoReconnect("x"))
+    for _ in range(1000):
+        clock.now += 1
+        outages.failed("books", "no route", subject="Pocket")
+        outages.look()
+    assert not any("MongoDB has been failing" in line for line in lines)
+    assert outages.failed("heartbeat", AutoReconnect("x")), "an outage of its own, which must be told"
+    outages.worked("heartbeat")
+    outages.worked("books")
+    assert not outages.away()
+
+
+DROPPED = RpcUnavailable("the server closed the connection", endpoint="http://node", method="eth_chainId")
+REVERTED = RpcRefused("execution reverted", endpoint="http://node", method="eth_call", code=3, answered=True)
+NO_METHOD = RpcRefused("the method does not exist", endpoint="http://node", method="eth_getLogs", code=-32601)
+
+
+def gateway(status: int) -> ChainError:
+    """What the provider makes of an answer that is no node's."""
+    provider = NodeProvider("http://node", 1.0)
+    with pytest.raises(ChainError) as caught:
+        provider._answer(Reply(status, b"<html>no such page</html>", None), 1, "eth_chainId")
+    return caught.value
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 451])
+def test_an_endpoint_that_drops_and_then_answers_as_no_node_is_one_outage(clock: Clock, lines: list[str], status: int) -> None:
+    outages = Outages(clock, subject_of=subject_of)
+    for error in [DROPPED, gateway(status), gateway(status), DROPPED]:
+        outages.failed("heads of ethereum", error)
+        clock.now += 3
+        outages.failed("looking for mints that the contracts refuse", error)
+        clock.now += 3
+        outages.look()
+    outages.worked("looking for mints that the contracts refuse")
+    assert len(lines) == 1, "the heads are not read yet"
+    outages.worked("heads of ethereum")
+    assert lines == [
+        f"WARNING {__name__} Ethereum fails (heads of ethereum): eth_chainId at http://node: the server closed the connection",
+        f"INFO {__name__} Ethereum works again after 24 s, 8 failures",
+    ]
+
+
+def test_an_endpoint_that_is_no_node_from_the_beginning_is_the_chain_being_away(clock: Clock, lines: list[str]) -> None:
+    outages = Outages(clock, subject_of=subject_of)
+    for _ in range(15):
+        outages.failed("heads of ethereum", gateway(404))
+        clock.now += 3
+    outages.worked("heads of ethereum")
+    assert [line.split(":")[0] for line in lines] == [
+        f"WARNING {__name__} Ethereum fails (heads of ethereum)",
+        f"INFO {__name__} Ethereum works again after 45 s, 15 failures",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "subject"),
+    [
+        (DROPPED, "Ethereum"),
+        (MalformedAnswer("not JSON"), "Ethereum"),
+        (WrongChain("it serves chain 5"), "Ethereum"),
+        (REVERTED, "a question to Ethereum"),
+        (NO_METHOD, "a question to Ethereum"),
+        (NotFound("no such block"), "a question to Ethereum"),
+        (pocket.RpcUnavailable("node0", "query/height", "HTTP 503"), "Pocket"),
+        (pocket.NoNodesAnswer("node0", "query/height", "HTTP 404: empty body"), "Pocket"),
+        (pocket.RpcRefused("node0", "query/balance", "no"), "a question to Pocket"),
+        (pocket.NotFound("node0", "query/tx", "not found"), "a question to Pocket"),
+    ],
+)
+def test_only_the_nodes_own_refusal_is_a_question_to_it(error: RpcProblem, subject: str) -> None:
+    assert subject_of(error) == subject
+
+
+def test_an_outage_ends_when_it_was_first_seen_working(outages: Outages, clock: Clock, lines: list[str]) -> None:
+    outages.failed("heartbeat", AutoReconnect("x"))
+    outages.failed("books", AutoReconnect("x"))
+    clock.now += 30
+    outages.worked("heartbeat")
+    clock.now += 40
+    outages.look()
+    assert len(lines) == 1, "no summary of what is known to work"
+    outages.worked("books")
+    assert lines[1:] == [f"INFO {__name__} MongoDB works again after 30 s, 2 failures"]
+
+
+def test_what_fails_again_before_all_have_tried_did_not_end_then(outages: Outages, clock: Clock, lines: list[str]) -> None:
+    outages.failed("heartbeat", AutoReconnect("x"))
+    outages.failed("books", AutoReconnect("x"))
+    clock.now += 10
+    outages.worked("heartbeat")
+    clock.now += 10
+    outages.failed("books", AutoReconnect("x"))
+    clock.now += 10
+    outages.worked("books")
+    assert lines[1:] == [f"INFO {__name__} MongoDB works again after 30 s, 3 failures"]
 
 
 def test_a_timeout_while_something_is_away_is_its_consequence(outages: Outages, lines: list[str]) -> None:

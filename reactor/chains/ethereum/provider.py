@@ -91,6 +91,7 @@ class NodeProvider(AsyncHTTPProvider):
         kind = RpcUnavailable if reply.status in _TRY_AGAIN else TooMuch if perhaps else RpcRefused
         words = one_line(said or reply.body[:4096].decode("utf-8", "replace"), _SNIPPET)
         error = kind(f"HTTP {reply.status}" + (f": {words}" if words else ""), endpoint=self._url, method=method)
+        error.from_node = kind is TooMuch
         error.retry_after = reply.retry_after
         error.throttled = reply.status == _TOO_MANY or (kind is RpcUnavailable and reply.retry_after is not None)
         return error

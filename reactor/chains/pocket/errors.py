@@ -60,6 +60,7 @@ class NoNodesAnswer(RpcUnavailable):
 
     means = Means.UNABLE
     retryable = False
+    from_node = False
 
 
 class RpcRefused(PocketRpcError):  # noqa: N818
