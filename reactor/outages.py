@@ -96,11 +96,10 @@ class Outages:
         """
         text = cause if isinstance(cause, str) else sentence(cause)
         subject = self._placed(subject or self._subject(cause) or reporter, group)
+        if self._is_stale(subject):
+            self._close(subject)
         self._moved(reporter, subject, depth + 1)
         found = self._open.get(subject)
-        if found is not None and self._is_stale(subject, found):
-            self._close(subject)
-            found = None
         began = found is None
         if found is None:
             found = self._open[subject] = _Outage(self._clock(), group, self._calm(subject))
@@ -172,27 +171,25 @@ class Outages:
 
         So it is waited for there until it works, except where another has found meanwhile that it is not away any more.
         """
-        before = self._reported.get(reporter)
-        if not before or before == [subject]:
-            self._reported.pop(reporter, None)
-            return
-        waiting = [one for one in before if one != subject]
-        for one in list(waiting):
-            found = self._open.get(one)
-            if found is None or found.worked_at is not None:
-                waiting.remove(one)
-                if found is not None:
-                    found.reporters.pop(reporter, None)
-        self._reported[reporter] = waiting
-        self._end_where_nobody_fails(depth + 1)
+        before = self._reported.pop(reporter, [])
+        others = [one for one in before if one != subject]
+        waiting = [one for one in others if one in self._open and self._open[one].worked_at is None]
+        for one in set(others).difference(waiting) & set(self._open):
+            self._open[one].reporters.pop(reporter, None)
+        if waiting:
+            self._reported[reporter] = waiting
+        if others:
+            self._end_where_nobody_fails(depth + 1)
 
     def _is_failing(self, subject: str, found: _Outage) -> bool:
         """Whether this is what at least one of its reporters failed of last."""
         return any(self._reported.get(reporter, [""])[-1] == subject for reporter in found.reporters)
 
-    def _is_stale(self, subject: str, found: _Outage) -> bool:
+    def _is_stale(self, subject: str) -> bool:
         """Whether all its reporters have failed of other things for so long that a failure is told as a new outage."""
-        return self._clock() - found.failed_at > _REMEMBERED and not self._is_failing(subject, found)
+        found = self._open.get(subject)
+        long_ago = found is not None and self._clock() - found.failed_at > _REMEMBERED
+        return found is not None and long_ago and not self._is_failing(subject, found)
 
     def _end_where_nobody_fails(self, depth: int) -> None:
         for name, one in list(self._open.items()):

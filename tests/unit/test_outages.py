@@ -160,6 +160,28 @@ def test_what_is_only_hidden_by_another_failure_is_not_summed_up_and_told_anew_a
     assert not outages.away()
 
 
+def test_who_tries_seldom_goes_on_with_the_same_outage(outages: Outages, clock: Clock, lines: list[str]) -> None:
+    for _ in range(3):
+        outages.failed("books", AutoReconnect("x"))
+        clock.now += 3000
+    outages.worked("books")
+    assert [line for line in lines if " fails " in line] == lines[:1]
+    assert lines[-1] == f"INFO {__name__} MongoDB works again after 2 h 30 min, 3 failures"
+
+
+def test_who_fails_of_the_first_again_after_long_is_told_of_once_more(outages: Outages, clock: Clock, lines: list[str]) -> None:
+    outages.failed("books", AutoReconnect("x"))
+    outages.failed("books", "no route", subject="Pocket")
+    outages.failed("heartbeat", "no route", subject="Pocket")
+    clock.now += 1000
+    outages.worked("heartbeat")
+    assert outages.failed("books", AutoReconnect("x"))
+    assert list(outages.away()) == ["MongoDB"]
+    outages.worked("books")
+    assert not outages._open
+    assert not outages._reported
+
+
 DROPPED = RpcUnavailable("the server closed the connection", endpoint="http://node", method="eth_chainId")
 REVERTED = RpcRefused("execution reverted", endpoint="http://node", method="eth_call", code=3, answered=True)
 NO_METHOD = RpcRefused("the method does not exist", endpoint="http://node", method="eth_getLogs", code=-32601)
