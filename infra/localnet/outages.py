@@ -94,6 +94,8 @@ class Outages:
         net = self._net
         up = sum(one.running for one in net.validators)
         threshold, count = net.info.deployment.threshold, len(net.validators)
+        if net.mongo is not None and not _has_majority(net.mongo):
+            return f"{up} of {count} validators run: without MongoDB nothing is signed; it is picked up again once it is back"
         mints = "mints go on" if up >= threshold else f"mints wait for {threshold - up} more"
         payouts = "payouts go on" if up == count else "payouts wait: all must sign"
         return f"{up} of {count} validators run: {mints}, {payouts}"
@@ -147,6 +149,12 @@ async def ask(directory: Path, verb: str, name: str) -> tuple[bool, str]:
         raise NoNetworkError(f"the network in {directory} has ended")
     answer = json.loads(line)
     return bool(answer["good"]), str(answer["text"])
+
+
+def _has_majority(mongo: MongoReplicaSet) -> bool:
+    """Whether enough of the set's nodes run to elect a primary: with fewer nothing can be written."""
+    count = len(mongo.ports)
+    return 2 * sum(mongo.node(index).running for index in range(count)) > count
 
 
 def _parts(net: Localnet) -> Iterator[Part]:

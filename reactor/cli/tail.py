@@ -111,7 +111,11 @@ def _among(option: str, names: Sequence[str], known: Sequence[str]) -> tuple[str
     given = tuple(dict.fromkeys(name.strip().lower() for name in names))
     for name in given:
         if name not in known:
-            raise Problem(f"{option}: {clean(name, 80) or 'nothing'} is none", "give one of " + ", ".join(known), EXIT_USAGE)
+            raise Problem(
+                f"{option}: {clean(name, 80) or 'nothing'} is no {option.strip('-')}",
+                "give one of " + ", ".join(known),
+                EXIT_USAGE,
+            )
     return given
 
 
@@ -177,6 +181,7 @@ async def _follow(store: Store, wanted: Wanted, changes: Changes, first: asyncio
     from reactor.store.retrying import answers
 
     token: Mapping[str, Any] | None = None
+    broken = False
     client = store.stream_client()
     try:
         while not wanted.enough:
@@ -191,6 +196,9 @@ async def _follow(store: Store, wanted: Wanted, changes: Changes, first: asyncio
                         typer.echo(f"following {', '.join(store.names[role] for role in wanted.roles)}", err=True)
                     async for event in _events(stream):
                         token = stream.resume_token
+                        if broken:
+                            broken = False
+                            warn("the change stream goes on")
                         if event is not None:
                             await asyncio.wait({first}, timeout=_THRESHOLD_SECONDS if not wanted.told else 0)
                             await _tell(store, wanted, changes, event)
@@ -200,8 +208,9 @@ async def _follow(store: Store, wanted: Wanted, changes: Changes, first: asyncio
                 if isinstance(error, OperationFailure) and error.code in _LOST:
                     token = None
                     warn("the history of the change stream is lost: changes since the last line are not told")
-                else:
-                    warn(f"the change stream broke ({meaning(error)}), it is resumed")
+                elif not broken:  # once for an outage, however often it is tried
+                    warn(f"the change stream broke ({meaning(error)}): it is resumed as soon as the database answers")
+                broken = True
                 await asyncio.sleep(_PAUSE_SECONDS)
     finally:
         await client.close()

@@ -2,16 +2,19 @@
 
 import asyncio
 import struct
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
 from bson import ObjectId, Timestamp
 from bson.errors import InvalidBSON
+from cli_unit_helpers import write_config
 from pymongo.errors import AutoReconnect, OperationFailure
 
 from reactor.cli import tail
 from reactor.cli.changes import Changes
+from reactor.cli.main import main
 from reactor.cli.tail import Wanted
 from reactor.documents.statuses import Collection
 
@@ -116,6 +119,30 @@ async def test_nonsense_of_the_database_ends_a_session_and_not_the_command(
     out, err = capsys.readouterr()
     assert "removed" in out
     assert err.count("it is resumed") + err.count("history of the change stream is lost") == 1 + len(first)
+
+
+async def test_an_outage_of_the_database_is_told_once_and_its_end_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away = [AutoReconnect("connection refused")] * 30
+    await follow(monkeypatch, Server(Stream(None, *away[:1]), *away, Stream(None), Stream(*away[:1]), Stream(GOOD)))
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert [line.partition(" (")[0] for line in told] == [
+        "warning: the change stream broke",
+        "warning: the change stream goes on",
+        "warning: the change stream broke",
+        "warning: the change stream goes on",
+    ]
+
+
+@pytest.mark.parametrize(("option", "wrong"), [("--status", "nonsense"), ("--collection", "mints"), ("--status", "")])
+def test_what_is_none_of_the_names_is_called_what_it_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, wrong: str
+) -> None:
+    assert main(["tail", option, wrong, "-c", str(write_config(tmp_path))]) == 2
+    said = capsys.readouterr().err
+    assert f"{option}: {wrong or 'nothing'} is no {option[2:]}\n" in said
+    assert "give one of" in said
 
 
 async def test_an_output_that_cannot_be_written_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:

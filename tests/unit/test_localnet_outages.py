@@ -81,6 +81,19 @@ async def test_a_validator_that_ends_is_told_once_with_what_still_works(net, cod
     assert "1 of 3 validators run: mints wait for 1 more" in net.said[2]
 
 
+@pytest.mark.parametrize(
+    ("count", "down", "lost"), [(1, 0, False), (1, 1, True), (3, 1, False), (3, 2, True), (3, 3, True), (2, 1, True)]
+)
+async def test_without_a_majority_of_the_database_no_signing_is_promised(net, count, down, lost):
+    nodes = [SimpleNamespace(running=index >= down) for index in range(count)]
+    net.mongo = SimpleNamespace(ports=tuple(range(count)), node=nodes.__getitem__)
+    good, text = await ask(net.directory, "stop", "validator-3")
+    assert good
+    without = "2 of 3 validators run: without MongoDB nothing is signed; it is picked up again once it is back"
+    assert (without in text) is lost
+    assert ("mints go on" in text) is not lost
+
+
 async def test_one_that_runs_again_and_ends_again_is_told_again(net):
     for code in (1, None, 1):
         net.validators[0].code = code
