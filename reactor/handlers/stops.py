@@ -9,8 +9,9 @@ from typing import Final
 
 from loguru import logger
 
+from reactor.documents.reasons import HoldReason
 from reactor.outages import duration
-from reactor.state.holds import PAUSED, SIGNING, Hold, direction_scope
+from reactor.state.holds import PAUSED, SIGNING, Hold, direction_scope, ending
 from reactor.state.journal import Journal
 from reactor.state.limits import LIMIT_REASONS
 
@@ -75,11 +76,13 @@ def _what(scope: str) -> str:
 
 def _begun(hold: Hold) -> str:
     if hold.reason == PAUSED:
-        return f"{_what(hold.scope)} is paused by {_by(hold.by, hold.detail)}; it goes on with: reactor resume"
+        return f"{_what(hold.scope)} is paused by {_by(hold.by, hold.detail)}; it goes on with: {ending(hold)}"
     text = f"{_what(hold.scope)} is held, {hold.reason}: {hold.detail or 'no reason given'} (by {hold.by})"
     if hold.reason in LIMIT_REASONS:
-        return f"{text}. It ends by itself, or with: reactor release"
-    return f"{text}. Release it once it is explained: reactor release"
+        return f"{text}. It ends by itself, or with: {ending(hold)}"
+    if hold.reason == HoldReason.LOST_JOURNAL:
+        return f"{text}. What to do: {ending(hold)}"
+    return f"{text}. Release it once it is explained: {ending(hold)}"
 
 
 def _since(hold: Hold) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlite3 import Connection
 from typing import Literal
 
+from reactor.documents.reasons import HoldReason
 from reactor.state.database import Database, Row
 from reactor.state.limits import LIMIT_REASONS, Limits, Over, Tally
 
@@ -47,6 +48,17 @@ class Hold:
     released_by: str | None
     released_at: int | None
     released_why: str | None
+
+
+def ending(hold: Hold) -> str:
+    """The command that ends a hold or pause, as it is typed; of a lost journal, where it is written what comes before that.
+
+    SECURITY: released because an old copy was put back, a lost journal would sign again what it does not remember.
+    """
+    if hold.reason == HoldReason.LOST_JOURNAL:
+        return 'see reactor/state/README.md, "A lost journal"'
+    command = f"resume {hold.scope.removeprefix('direction:')}" if hold.reason == PAUSED else f"release {hold.scope}"
+    return f"reactor {command} --apply --why '…'"
 
 
 @dataclass(frozen=True, slots=True)

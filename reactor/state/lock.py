@@ -12,6 +12,7 @@ from reactor.state.sameness import descriptor_is
 
 LOCK_FILE = "reactor.lock"
 _TRIES = 10
+_REMEDY = "stop it first; one key never runs twice, nor with a second journal (an observer may have a directory of its own)"
 
 
 class ProcessLock:
@@ -68,7 +69,7 @@ class ProcessLock:
             os.close(descriptor)
             raise StateLocked(
                 f"process {holder or 'unknown'} already runs on {self._path.parent}",
-                "stop it, or give this validator a state directory of its own",
+                _REMEDY,
             ) from error
         return descriptor_is(self._path, descriptor)
 

@@ -50,7 +50,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def test_a_pause_and_its_end(bench: Bench) -> None:
     assert bench.look() == []
     bench.verb.pause("mint", ALICE, "maintenance")
-    assert bench.look() == [f"ERROR signing of mints is paused by {ALICE}: maintenance; it goes on with: reactor resume"]
+    goes_on = "it goes on with: reactor resume mint --apply --why '…'"
+    assert bench.look() == [f"ERROR signing of mints is paused by {ALICE}: maintenance; {goes_on}"]
     assert bench.look() == []
     bench.verb.resume("mint", ALICE, "done")
     (line,) = bench.look()
@@ -71,7 +72,8 @@ def test_a_hold_and_its_release(bench: Bench, scope: str, what: str) -> None:
     bench.look()
     bench.verb.hold(scope, HoldReason.OPERATOR.value, "looks odd", ALICE)
     (line,) = bench.look()
-    assert line == f"ERROR {what} is held, operator: looks odd (by {ALICE}). Release it once it is explained: reactor release"
+    command = f"reactor release {scope} --apply --why '…'"
+    assert line == f"ERROR {what} is held, operator: looks odd (by {ALICE}). Release it once it is explained: {command}"
     bench.verb.release(scope, "bob@ops-2", "it was well")
     (line,) = bench.look()
     assert line.startswith(f"WARNING {what} is released by bob@ops-2: it was well; it was held (operator) for ")
@@ -99,7 +101,16 @@ def test_a_limit_says_that_it_ends_by_itself(bench: Bench) -> None:
     bench.look()
     bench.running.hold("event:a", HoldReason.OVER_WINDOW.value, "amount 5", "validator", subject="a")
     (line,) = bench.look()
-    assert line == "ERROR a is held, over_window: amount 5 (by validator). It ends by itself, or with: reactor release"
+    command = "reactor release event:a --apply --why '…'"
+    assert line == f"ERROR a is held, over_window: amount 5 (by validator). It ends by itself, or with: {command}"
+
+
+def test_a_lost_journal_is_not_released_before_one_has_read_what_it_means(bench: Bench) -> None:
+    bench.look()
+    bench.running.hold("signing", HoldReason.LOST_JOURNAL.value, "unknown signature", "validator", subject="x")
+    (line,) = bench.look()
+    assert line.endswith('(by validator). What to do: see reactor/state/README.md, "A lost journal"')
+    assert "reactor release" not in line
 
 
 def test_what_is_held_since_before_the_start_is_told_at_the_start(bench: Bench) -> None:

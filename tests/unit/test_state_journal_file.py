@@ -352,7 +352,8 @@ def test_the_lock_tells_process_and_directory_and_the_remedy(tmp_path: Path) -> 
     with ProcessLock(tmp_path), pytest.raises(StateLocked) as caught:
         ProcessLock(tmp_path).acquire()
     assert caught.value.what == f"process {os.getpid()} already runs on {tmp_path}"
-    assert caught.value.remedy == "stop it, or give this validator a state directory of its own"
+    # Not with another directory either: that would be a second journal of one key.
+    assert caught.value.remedy.startswith("stop it first; one key never runs twice, nor with a second journal")
 
 
 def test_a_holder_that_wrote_no_number_is_unknown(tmp_path: Path) -> None:
