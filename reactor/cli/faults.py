@@ -58,6 +58,19 @@ def told(error: BaseException) -> Told | None:
     return None
 
 
+def log(error: BaseException) -> int:
+    """Tell an error as one line of the log, where a program reads it; the exit code."""
+    from loguru import logger  # noqa: PLC0415 - commands that log nothing do not load it
+
+    found = told(error)
+    if found is None:
+        logger.opt(exception=error).critical("this is a fault of the program: please report it with this line")
+        return EXIT_PROBLEM
+    message, remedy, code = found
+    logger.error("{}", f"{message}; remedy: {remedy}" if remedy else message)
+    return code
+
+
 def report(error: BaseException) -> int:
     """Tell an error on standard error; the exit code."""
     found = told(error)
@@ -78,4 +91,4 @@ def report(error: BaseException) -> int:
     return code
 
 
-__all__ = ["Problem", "report", "told"]
+__all__ = ["Problem", "log", "report", "told"]

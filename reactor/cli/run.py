@@ -40,6 +40,7 @@ def run(config: ConfigOption = None, observe: ObserveOption = False) -> None:
     """
     import signal
 
+    from reactor.cli.faults import log
     from reactor.logs import configure_logs, name_lines
     from reactor.settings.sources import find_file
     from reactor.signals import Terminated
@@ -51,7 +52,12 @@ def run(config: ConfigOption = None, observe: ObserveOption = False) -> None:
         configure_logs(settings.log.level, settings.log.format, secrets=settings.secrets())
         name_lines(bridge=settings.identity_hash()[:12], validator=settings.validator.name or socket.gethostname())
         file = find_file(config, os.environ)
-        asyncio.run(_run(settings, observe=observe, source=str(file.absolute()) if file is not None else ""))
+        try:
+            asyncio.run(_run(settings, observe=observe, source=str(file.absolute()) if file is not None else ""))
+        except Exception as error:
+            if settings.log.format != "json":
+                raise  # the last words are for people
+            raise typer.Exit(log(error)) from None
     except Terminated:
         raise typer.Exit(0) from None  # it was asked to end, and has ended
 
@@ -97,29 +103,33 @@ async def _started(settings: Settings, *, observe: bool, source: str) -> Validat
 
 def _code(failed: list[CheckResult], settings: Settings) -> int:
     """What a service manager is to do: a second process and a wrong configuration do not pass by themselves."""
-    names = {result.name for result in failed}
-    if LOCK in names:
+    if any(result.name == LOCK for result in failed):
         return EXIT_DUPLICATE
-    return EXIT_USAGE if names & _lasting(settings) else EXIT_REFUSED
+    return EXIT_USAGE if any(_lasting(result, settings) for result in failed) else EXIT_REFUSED
 
 
-def _lasting(settings: Settings) -> set[str]:
-    """The checks whose failure lies in the configuration; where a key service or a name server is asked too, it may pass."""
+def _lasting(result: CheckResult, settings: Settings) -> bool:
+    """Whether a failure lies in the configuration itself: what `config check` calls a fault, or a key that is not configured.
+
+    A key that does not open, wherever it lies, may be made, mounted or answered for later; so may a name server.
+    """
     from reactor.preflight.offline import FIELDS
+    from reactor.preflight.own import FOREIGN
 
     keys = {"Ethereum key": settings.ethereum.key, "Pocket key": settings.pocket.key}
-    passing = {name for name, uri in keys.items() if uri is not None and _of_service(uri)}
-    if settings.mongo.uri.get_secret_value().startswith("mongodb+srv://"):
-        passing.add("database URI")
-    return FIELDS.keys() - passing
+    if result.name in keys:
+        return result.remedy == FOREIGN or not _can_lead_to_a_key(keys[result.name])
+    if result.name == "database URI":
+        return not settings.mongo.uri.get_secret_value().startswith("mongodb+srv://")
+    return result.name in FIELDS
 
 
-def _of_service(uri: str) -> bool:
+def _can_lead_to_a_key(uri: str | None) -> bool:
     from reactor.keys.problem import KeyProblem
-    from reactor.keys.uri import check_key_uri, is_local
+    from reactor.keys.uri import check_key_uri
 
     try:
-        check_key_uri(uri)
+        check_key_uri(uri or "")
     except KeyProblem:
         return False
-    return not is_local(uri)
+    return True

@@ -26,7 +26,10 @@ def read_key_file(path: Path, source: str, *, private: bool) -> str:
         # Judged by the open file, not by its name, which could be exchanged in between.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise KeyProblem(source, f"cannot be opened ({error.strerror})", "Check the path and its permissions") from None
+        remedy = "Check the path and its permissions"
+        if isinstance(error, FileNotFoundError):
+            remedy += ", or make a key there with `reactor keys new`"
+        raise KeyProblem(source, f"cannot be opened ({error.strerror})", remedy) from None
     except ValueError:
         raise KeyProblem(source, "holds a character that no path has", "Check the path") from None
     # Not a file object, which would refuse a directory before it can be named as one.

@@ -14,6 +14,7 @@ from reactor.parts import bridge_of, open_ethereum_key, open_pocket_key
 from reactor.preflight.results import CheckResult, failed, passed
 from reactor.settings import Settings
 from reactor.state.free import BUSY_SECONDS, when_free
+from reactor.state.holds import ending
 from reactor.state.journal import Journal
 from reactor.state.ledger_file import check_ledger_file
 from reactor.state.lock import ProcessLock
@@ -21,6 +22,10 @@ from reactor.state.problems import StateLocked, StateProblem
 
 _LEAST_FREE_BYTES: Final = 256 * 1024 * 1024
 _TRIED_BYTES: Final = 64 * 1024
+_SHOWN: Final = 10
+"""Holds that are named; more are counted."""
+FOREIGN: Final = "configure the key that belongs to this vault, or correct the list (its order makes the vault's address)"
+"""The remedy of a Pocket key that opens and is not the vault's: by it `run` knows that failure from a key that does not open."""
 _NO_KEY: Final = "set {field} to its URI (`reactor keys new` makes one), or run with --observe"
 
 
@@ -68,7 +73,7 @@ async def check_pocket_key(settings: Settings, own: Own) -> list[CheckResult]:
             failed(
                 "Pocket key",
                 f"{signer.public_key} is not among pocket.multisig_public_keys",
-                "configure the key that belongs to this vault, or correct the list (its order makes the vault's address)",
+                FOREIGN,
             )
         ]
     place = settings.pocket.multisig_public_keys.index(signer.public_key) + 1
@@ -94,8 +99,10 @@ async def check_journal(settings: Settings) -> list[CheckResult]:
         journal.close()
     results = [passed("journal", detail)]
     if holds:
-        shown = "; ".join(f"{hold.id}: {hold.scope} ({hold.reason} by {hold.by})" for hold in holds[:10])
-        results.append(failed("holds", f"{len(holds)} active: {shown}", "once each is understood: `reactor release`", "warning"))
+        shown = "; ".join(f"{hold.id}: {hold.scope} ({hold.reason} by {hold.by})" for hold in holds[:_SHOWN])
+        # Each way once: a limit holds many events, whose own scopes stand in the detail.
+        remedy = "once each is understood: " + "; ".join(dict.fromkeys(ending(hold) for hold in holds[:_SHOWN]))
+        results.append(failed("holds", f"{len(holds)} active: {shown}", remedy, "warning"))
     return results
 
 

@@ -136,6 +136,7 @@ def test_a_key_uri_that_leads_nowhere_is_a_fault(tmp_path, capsys, section, uri)
 def test_a_key_that_does_not_open_yet_is_only_told(tmp_path, capsys):
     (note,) = checked(tmp_path, capsys, keyed("pocket", f"file://{tmp_path}/none"))["notes"]
     assert (note["field"], note["level"]) == ("pocket.key", "warning")
+    assert "`reactor keys new`" in note["remedy"]
 
 
 def test_a_key_that_is_not_the_vaults_is_a_fault(tmp_path, capsys):

@@ -55,7 +55,7 @@ def said(caught) -> tuple[str, str, str]:
             "file:///no/key",
             "file:///no/key",
             "cannot be opened (No such file or directory)",
-            "Check the path and its permissions",
+            "Check the path and its permissions, or make a key there with `reactor keys new`",
         ),
         ("awskms://[eu-west-1/key", "awskms://", "is not a well-formed URI", KMS_FORM),
         ("awskms://eu-west-1", "awskms://", MALFORMED, KMS_FORM),
