@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from reactor.documents.bridge import Bridge
 from reactor.documents.bridge import Schedule as BridgeSchedule
 from reactor.settings import Settings
+from reactor.settings.masking import mask_mongo_uri
 
 pytestmark = pytest.mark.unit
 
@@ -314,7 +315,7 @@ def test_masked_settings_show_no_secret_and_the_rest():
         assert secret not in shown
         assert secret not in repr(settings)
         assert secret not in str(settings)
-    assert masked["mongo"]["uri"] == "mongodb://********@h1:1,h2:2/db"
+    assert masked["mongo"]["uri"] == "mongodb://********@h1:1,h2:2/db?replicaSet=rs&tlsCertificateKeyFilePassword=********"
     assert masked["ethereum"]["rpc_urls"] == ["https://********@rpc.example/********"]
     assert masked["pocket"]["rpc_urls"] == ["http://127.0.0.1:8081"]
     assert masked["ethereum"]["key"] == "keystore:///keys/ethereum.json"
@@ -322,6 +323,22 @@ def test_masked_settings_show_no_secret_and_the_rest():
     assert masked["pocket"]["tx_fee"] == [["100", "10000"]]
     assert masked["mongo"]["collections"]["burn"] == "burn"
     assert "key" not in masked["pocket"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("mongodb://db/?replicaSet=rs0", "mongodb://db/?replicaSet=rs0"),
+        ("mongodb://u:pw@db/?", "mongodb://********@db/"),
+        ("mongodb://db/?replicaset=rs0;TLS=true", "mongodb://db/?replicaset=rs0&TLS=true"),
+        ("mongodb://db/?tlsCAFile=/ca.pem&minPoolSize=5", "mongodb://db/?tlsCAFile=/ca.pem&minPoolSize=5"),
+        ("mongodb://db/?authMechanismProperties=AWS_SESSION_TOKEN:abc", "mongodb://db/?authMechanismProperties=********"),
+        ("mongodb://db/?secret", "mongodb://db/?********"),
+        ("mongodb://u:p?replicaSet=w@db/", "mongodb://********"),
+    ],
+)
+def test_of_the_options_of_the_database_those_are_shown_that_are_no_secrets(uri, shown):
+    assert mask_mongo_uri(uri) == shown
 
 
 def test_the_secrets_for_the_log_are_all_named_and_ordinary_parts_are_not():
