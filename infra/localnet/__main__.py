@@ -192,7 +192,7 @@ async def _demo(validators: int, threshold: int, mongo_nodes: int, block_time: f
 
 
 async def _up(validators: int, threshold: int, mongo_nodes: int, block_time: float, directory: Path) -> int:
-    from infra.localnet.outages import Outages  # noqa: PLC0415 - imports web3: not for --help
+    from infra.localnet.control import Control  # noqa: PLC0415 - imports web3: not for --help
     from infra.localnet.screen import Screen  # noqa: PLC0415 - see above
     from infra.localnet.up import command_line, guide, reserved  # noqa: PLC0415 - see above
 
@@ -206,17 +206,17 @@ async def _up(validators: int, threshold: int, mongo_nodes: int, block_time: flo
         await _bring_up(stack, net, screen, directory)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        outages = await stack.enter_async_context(Outages(net, screen.say, command_line(net, DEFAULT_DIRECTORY)))
+        control = await stack.enter_async_context(Control(net, screen.say, command_line(net, DEFAULT_DIRECTORY)))
         guide(net, screen.console, DEFAULT_DIRECTORY)
         while not stop.is_set():
-            outages.look()
+            control.look()
             await wait_for_any(stop, seconds=1.0)
         screen.say("stopping")
     return 0
 
 
 async def _outage(directory: Path, verb: str, name: str) -> int:
-    from infra.localnet.outages import ask  # noqa: PLC0415 - not for --help
+    from infra.localnet.control import ask  # noqa: PLC0415 - not for --help
 
     good, text = await ask(directory, verb, name)
     print(text, file=sys.stdout if good else sys.stderr)

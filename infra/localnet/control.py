@@ -1,4 +1,4 @@
-"""Outages to practise on a network that runs: its parts are watched, stopped, killed and started again, each by itself.
+"""The control of a network that runs: its parts are watched, stopped, killed and started again, to practise outages.
 
 The network listens on a socket in its directory, which only its own user can reach; `ask` is the other side.
 """
@@ -51,7 +51,7 @@ class Part:
     known_down: bool = False
 
 
-class Outages:
+class Control:
     """Entered: each part that ends is told in a line (`look`), and the verbs of other processes are carried out.
 
     Nothing that a part does ends the network: `say` gets one line, the others go on.

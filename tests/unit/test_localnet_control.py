@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from infra.localnet.control import SOCKET, Control, ask
 from infra.localnet.info import NoNetworkError
-from infra.localnet.outages import SOCKET, Outages, ask
 from infra.localnet.processes import ProcessError
 
 pytestmark = pytest.mark.unit
@@ -53,7 +53,7 @@ async def net(tmp_path):
     deployment = SimpleNamespace(threshold=2)
     made = SimpleNamespace(directory=directory, mongo=None, validators=[Member(number) for number in (1, 2, 3)])
     made.info, made.said = SimpleNamespace(deployment=deployment, directory=directory), []
-    async with Outages(made, made.said.append, lambda verb, name: f"do {verb} {name}") as made.outages:
+    async with Control(made, made.said.append, lambda verb, name: f"do {verb} {name}") as made.control:
         yield made
 
 
@@ -67,17 +67,17 @@ async def net(tmp_path):
     ],
 )
 async def test_a_validator_that_ends_is_told_once_with_what_still_works(net, code, how):
-    net.outages.look()
+    net.control.look()
     assert net.said == []
     net.validators[1].code = code
     for _ in range(3):
-        net.outages.look()
+        net.control.look()
     assert net.said == [
         f"validator-2 {how}; the others go on. 2 of 3 validators run: mints go on, payouts wait: all must sign",
         "start it again: do start validator-2",
     ]
     net.validators[0].code = code
-    net.outages.look()
+    net.control.look()
     assert "1 of 3 validators run: mints wait for 1 more" in net.said[2]
 
 
@@ -97,7 +97,7 @@ async def test_without_a_majority_of_the_database_no_signing_is_promised(net, co
 async def test_one_that_runs_again_and_ends_again_is_told_again(net):
     for code in (1, None, 1):
         net.validators[0].code = code
-        net.outages.look()
+        net.control.look()
     assert len(net.said) == 4
 
 
@@ -109,7 +109,7 @@ async def test_another_process_stops_kills_and_starts(net):
         assert net.validators[2].code == code
         assert net.said[-1] == text
     said = len(net.said)
-    net.outages.look()
+    net.control.look()
     assert len(net.said) == said, "an end that was asked for is not told a second time"
 
 
@@ -152,7 +152,7 @@ async def test_what_is_no_question_ends_that_conversation_only(net, line, monkey
 
 async def test_a_socket_is_its_users_alone_and_gone_with_the_network(net, tmp_path):
     assert (net.directory / SOCKET).stat().st_mode & 0o077 == 0
-    await net.outages.__aexit__(None, None, None)
+    await net.control.__aexit__(None, None, None)
     with pytest.raises(NoNetworkError, match="make up"):
         await ask(net.directory, "stop", "validator-1")
     with pytest.raises(NoNetworkError, match="make up"):
