@@ -25,7 +25,7 @@ DEVELOPMENT_MNEMONIC = "test test test test test test test test test test test j
 DEFAULT_CHAIN_ID = 31337
 _NODE_MODULES = Path(__file__).parent.parent / "contracts" / "node_modules"
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
-_RPC_TIMEOUT = aiohttp.ClientTimeout(total=30)
+_RPC_TIMEOUT = aiohttp.ClientTimeout(total=60)
 _START_ATTEMPTS = 3
 
 

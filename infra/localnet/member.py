@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIGURATION = "reactor.toml"
 READY_SECONDS = 120.0
 """Twelve processes that import everything at once on two busy cores."""
-STOP_SECONDS = 20.0
+STOP_SECONDS = 60.0
 _READY = " of vault "
 """From the first line that a validator logs once its parts are open."""
 

@@ -14,8 +14,8 @@ from typing import Self
 
 from infra.localnet.ports import HOST
 
-DEFAULT_READY_SECONDS = 30.0
-DEFAULT_STOP_SECONDS = 20.0
+DEFAULT_READY_SECONDS = 60.0
+DEFAULT_STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.02
 _TAIL_BYTES = 4096
 _LAUNCHER = Path(__file__).with_name("die_with_parent.py")
@@ -137,7 +137,7 @@ class ChildProcess:
             return None
         self.send(signal.SIGKILL)
         self._frozen = False
-        return self._process.wait(10)
+        return self._process.wait(60)
 
     def freeze(self) -> None:
         """Stop its clock (SIGSTOP): it keeps its connections but answers nothing, like a hung machine."""

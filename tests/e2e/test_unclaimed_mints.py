@@ -74,7 +74,7 @@ async def running(net: Localnet) -> AsyncIterator[Validator]:
         assert not task.done(), task.exception()
     finally:
         stop.set()
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, 60)
         await validator.close()
 
 

@@ -28,7 +28,7 @@ USER = development_account(5).address.lower()
 QUICK = Retries(rounds=2, backoff=0.01, cool_down=0.05)
 
 
-async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
+async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 60) -> Any:
     """The first true result of `condition`, asked every 10 ms."""
     async with asyncio.timeout(seconds):
         while not (found := await condition()):  # noqa: ASYNC110 - another process has no event to wait for

@@ -36,8 +36,8 @@ async def rich_node() -> AsyncIterator[PocketNode]:
 
 @pytest.fixture
 async def http_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Asks over HTTP, and gives up after 20 s."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+    """Asks over HTTP, and gives up after a minute."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
         yield session
 
 

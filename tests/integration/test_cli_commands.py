@@ -155,7 +155,7 @@ def test_check_says_what_to_do_and_then_that_all_is_well(desk):
 
 
 def ended(running: subprocess.Popen[str]) -> tuple[int, str]:
-    out, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=120)
     return running.returncode, out + err
 
 
@@ -187,7 +187,7 @@ class Lines:
         for line in stream:
             self._lines.put(line.rstrip("\n"))
 
-    def until(self, text, seconds=60.0) -> list[str]:
+    def until(self, text, seconds=120.0) -> list[str]:
         """All lines up to the first that holds `text`."""
         seen = []
         while not seen or text not in seen[-1]:
@@ -197,7 +197,7 @@ class Lines:
     def end(self) -> int:
         self.running.send_signal(signal.SIGTERM)
         code = self.running.wait(60)
-        self._thread.join(10)
+        self._thread.join(60)
         self.running.stdout.close()
         self.running.stderr.close()
         return code
@@ -459,7 +459,7 @@ def test_tail_shows_what_operators_do(desk):
     (line,) = lines.until("audit")
     assert ": hold, a look" in line
     assert "\x1b" not in line
-    assert followed.wait(30) == 0
+    assert followed.wait(60) == 0
     assert lines.end() == 0
 
 
@@ -497,7 +497,7 @@ def test_tail_tells_each_change_in_one_line(desk):
     third = lines.until("signed by")
     desk.store(lambda store: store.collection(Collection.MINT).delete_one({"_id": document["_id"]}))
     lines.until("removed")
-    assert followed.wait(30) == 0
+    assert followed.wait(60) == 0
     # Standard output is no terminal here: nothing is shortened.
     assert f"new, 5 POKT from {'cd' * 20} to 0x{'ab' * 20}" in first[-1]
     assert document["transaction_hash"] in first[-1]
@@ -536,7 +536,7 @@ def test_tail_survives_a_document_that_is_too_large(desk):
     desk.insert(Collection.MINT, mint(desk, 2))
     assert "new, 5 POKT" in lines.until("mint")[-1]
     followed.send_signal(signal.SIGINT)
-    assert followed.wait(30) == 0
+    assert followed.wait(60) == 0
     assert lines.end() == 0
 
 

@@ -16,7 +16,7 @@ from reactor.store.audit import read_audit
 pytestmark = pytest.mark.integration
 
 AMOUNT = 5_000_000
-BOUND = 90.0
+BOUND = 120.0
 
 
 @pytest.fixture(scope="module")

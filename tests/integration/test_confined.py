@@ -166,7 +166,7 @@ def test_a_process_that_does_not_ask_can_be_read_by_its_own_user(home: Path, tmp
     """The twin of the ownership below /proc: it is the validator that asks for it, not the confinement."""
     program, environment = confined(home, "sleep", "600", state=False)
     with running(tmp_path, program, **environment) as one:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while Path(f"/proc/{one.process.pid}/comm").read_text() != "sleep\n":
             assert time.monotonic() < end
         assert owner_below_proc(one.process.pid) == USER

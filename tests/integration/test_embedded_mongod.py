@@ -19,7 +19,7 @@ from infra.localnet.processes import ProcessError, wait_until
 
 pytestmark = pytest.mark.integration
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
 Items = AsyncCollection[dict[str, Any]]
 
 

@@ -256,7 +256,7 @@ async def test_nothing_is_final_on_a_short_chain(bridge: Bridge) -> None:
 
 
 async def test_heads_are_told_when_they_change(bridge: Bridge) -> None:
-    async with bridge.chain() as chain, asyncio.timeout(30):
+    async with bridge.chain() as chain, asyncio.timeout(60):
         heads = chain.heads(interval=0.01)
         first = await anext(heads)
         following = asyncio.ensure_future(anext(heads))

@@ -137,7 +137,7 @@ class Osv:
     def close(self) -> None:
         self.patience.set()
         self.server.shutdown()
-        self.thread.join(30)
+        self.thread.join(60)
         self.server.server_close()
 
 

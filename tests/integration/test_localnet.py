@@ -329,7 +329,7 @@ def test_ended_by_a_signal_it_ends_everything(tmp_path: Path, number: signal.Sig
         demo.send_signal(number)
         assert demo.wait(60) == 130
         assert "stopped" in demo.stderr.read()
-    gone, alive = psutil.wait_procs(children, timeout=10)
+    gone, alive = psutil.wait_procs(children, timeout=60)
     assert alive == []
     assert gone
     assert list((tmp_path / ".localnet").iterdir()) == []

@@ -66,7 +66,7 @@ async def test_what_it_said_counts_from_its_last_start(tmp_path: Path) -> None:
     for word, other in (("first", "second"), ("second", "first")):
         flag.write_text(word)
         await process.start()
-        assert await process.wait(30) == 0
+        assert await process.wait(60) == 0
         assert (process.said(word), process.said(other)) == (True, False)
 
 
@@ -121,7 +121,7 @@ async def test_cancelling_the_start_ends_the_process(tmp_path: Path) -> None:
         return process.running
 
     starting = asyncio.create_task(process.start(never))
-    await wait_until(running, seconds=30, what="the child to run")
+    await wait_until(running, seconds=60, what="the child to run")
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
@@ -151,7 +151,7 @@ async def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
     async def gone() -> bool:
         return not _alive(pid)
 
-    await wait_until(gone, seconds=30, what="the orphan's end")
+    await wait_until(gone, seconds=60, what="the orphan's end")
 
 
 def _project() -> Path:
@@ -215,7 +215,7 @@ async def test_anvil_mines_by_time_or_by_hand() -> None:
         async def two_blocks() -> bool:
             return await anvil.block_number() >= 2
 
-        await wait_until(two_blocks, seconds=30, what="two blocks")
+        await wait_until(two_blocks, seconds=60, what="two blocks")
     async with Anvil(manual=True) as anvil:
         account = development_account(0)
         await anvil.rpc("eth_sendTransaction", {"from": account.address, "to": account.address})

@@ -41,8 +41,8 @@ class Up:
     def end(self) -> None:
         """End it and all its parts, which the system ends with it."""
         self.process.kill()
-        self.process.wait(30)
-        self._reader.join(30)
+        self.process.wait(60)
+        self._reader.join(60)
 
     def says(self, words: str) -> str:
         """The next line that holds these words; fails with all that was said instead."""

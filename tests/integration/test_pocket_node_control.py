@@ -129,7 +129,7 @@ async def start_process(*arguments: str) -> tuple[asyncio.subprocess.Process, di
         sys.executable, "-m", "infra.localnet.pocket", "--port", "0", *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return process, json.loads(await process.stdout.readline())
 
 
@@ -141,7 +141,7 @@ async def test_the_process_survives_a_kill(tmp_path: Path) -> None:
     try:
         assert hello["chain_id"] == "localnet"
         hash_ = await ALICE.pay(hello["url"], BOB.address, 5)
-        async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+        async with aiohttp.ClientSession() as session, asyncio.timeout(60):
             while True:
                 async with session.post(hello["url"] + "/v1/query/tx", json={"hash": hash_}) as answer:
                     if answer.status == 200:
@@ -158,7 +158,7 @@ async def test_the_process_survives_a_kill(tmp_path: Path) -> None:
             assert answer.status == 200
     finally:
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await process.wait() == 0
 
 
@@ -169,7 +169,7 @@ async def test_a_bad_genesis_ends_the_process(tmp_path: Path) -> None:
         cwd=ROOT,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         _, errors = await process.communicate()
     assert process.returncode == 1
     assert b"none.json" in errors
@@ -239,7 +239,7 @@ async def test_the_control_interface_restarts_the_node(node: PocketNode, http: a
     with pytest.raises(RuntimeError, match="already"):
         node.restart()
     raw = ALICE.send(BOB.address, 2)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(aiohttp.ClientError):
                 answer = await rawtx(http, node, raw)

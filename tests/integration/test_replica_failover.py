@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 MINT = Collection.MINT
-BOUND = 90.0
+BOUND = 120.0
 _WARM = 300
 """Events before and after each fault."""
 GONE_SECONDS = 10.0
@@ -78,7 +78,7 @@ async def following(store: Store) -> AsyncIterator[Follower]:
         yield follower
     finally:
         stop.set()
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, 60)
         subscription.dispose()
 
 

@@ -23,7 +23,7 @@ from reactor.store.oplog import OplogTimes, OplogWatch, judge, oplog_times, oplo
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("replica")]
 
-BOUND = 60.0
+BOUND = 120.0
 MINT = Collection.MINT
 NOW = 1_800_000_000
 
@@ -115,7 +115,7 @@ async def following(store: Store, hold: list[EventTicket] | None = None) -> Asyn
         yield feed
     finally:
         stop.set()
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, 60)
         subscription.dispose()
 
 

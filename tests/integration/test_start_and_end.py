@@ -31,7 +31,7 @@ pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 ENTRYPOINT = ROOT / "infra" / "containers" / "entrypoint.py"
-SECONDS = 60
+SECONDS = 120
 """For what takes a second or two where the machine is not loaded."""
 
 

@@ -102,7 +102,7 @@ async def test_streams_have_a_client_of_their_own(store: Store) -> None:
     before = sum(store.operations.values())
     async with store.stream_client() as client, await client[store.database.name].watch() as stream:
         doc_id = await put(store, MINT, mint(1))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert (await stream.next())["documentKey"] == {"_id": doc_id}
         assert client.options.server_selection_timeout == 2.5
     assert sum(store.operations.values()) - before == 1

@@ -44,7 +44,7 @@ pytestmark = [
 ]
 
 DATABASE = "bridge"
-BOUND = 60.0
+BOUND = 120.0
 UNAUTHORIZED = 13
 MINT = Collection.MINT
 WITH_CERTIFICATE = {access: f"{access.value}-one" for access in Access}

@@ -251,14 +251,14 @@ class DispatcherMachine(RuleBasedStateMachine):
                 self.advance(5.0)
             if all(model.state in {"new", "closed", "waiting"} for model in self.model.values()):
                 break
-        self.runner.run(asyncio.wait_for(self.dispatcher.idle(), 5))
+        self.runner.run(asyncio.wait_for(self.dispatcher.idle(), 60))
         for key, ticket in self.tickets:
             if ticket.taken and self.model[key].state != "waiting":
                 assert ticket.finished == 1, "a taken ticket is finished exactly once"
             elif not ticket.taken:
                 assert ticket.finished == 0
         self.stop.set()
-        self.runner.run(asyncio.wait_for(self.task, 5))
+        self.runner.run(asyncio.wait_for(self.task, 60))
         self.runner.close()
 
 

@@ -263,7 +263,7 @@ async def test_the_watch_compares_only_where_there_is_something_to_compare() -> 
     chains = (SimpleNamespace(survey=ethereum, problems=["http://a: lags"]), SimpleNamespace(survey=pocket, problems=["b: no"]))
     several = settings(ethereum={"rpc_urls": ["http://a", "http://b"]})
     watch = EndpointWatch(*chains, several, every=0.001)  # type: ignore[arg-type]
-    await asyncio.wait_for(watch.run(stop), 30)
+    await asyncio.wait_for(watch.run(stop), 60)
     assert asked == ["ethereum"] * 3
     assert watch.problems == ["Ethereum endpoint http://a: lags", "Pocket endpoint b: no"]
     both = settings(pocket={"rpc_urls": ["http://a", "http://b"], "confirmations": 4})

@@ -84,10 +84,10 @@ async def test_the_running_validator_writes_them_once_the_database_is_back(journ
     stop = asyncio.Event()
     task = asyncio.create_task(sender(journal).run(stop))
     try:
-        await asyncio.wait_for(database["tried"].wait(), 20)
+        await asyncio.wait_for(database["tried"].wait(), 60)
         assert len(journal.unsent_audits()) == 3
         database["away"] = False
-        await asyncio.wait_for(database["written"].wait(), 20)
+        await asyncio.wait_for(database["written"].wait(), 60)
     finally:
         stop.set()
         await task

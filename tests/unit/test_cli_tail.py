@@ -86,7 +86,7 @@ async def follow(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
         stream_client=lambda: server,
     )
     known = asyncio.create_task(asyncio.sleep(0))
-    await asyncio.wait_for(tail._follow(store, Wanted((Collection.MINT,), limit=1), Changes(3), known), 30)
+    await asyncio.wait_for(tail._follow(store, Wanted((Collection.MINT,), limit=1), Changes(3), known), 60)
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ async def test_whatever_a_round_raises_the_loop_goes_on(error: BaseException) ->
             stop.set()
 
     loops._backoff = type(loops._backoff)(0.001, 0.002)
-    await asyncio.wait_for(loops.repeat(stop, "the books", work, quick), 10)
+    await asyncio.wait_for(loops.repeat(stop, "the books", work, quick), 60)
     assert rounds == 5
     assert [len(one) for one in shown] == [0, 1, 1, 0, 0], "it is told for as long as it fails, and no longer"
     assert shown[1][0].startswith("the books failing since 2024-01-01 00:00:00 UTC: ")
@@ -121,7 +121,7 @@ async def test_a_rest_that_fails_does_not_end_the_loop_either(error: BaseExcepti
     async def rest(_: asyncio.Event) -> None:
         raise error
 
-    await asyncio.wait_for(loops.repeat(stop, "the books", work, rest), 10)
+    await asyncio.wait_for(loops.repeat(stop, "the books", work, rest), 60)
     assert rounds == 3
     assert [one.name for one in loops.failing] == ["the books (between two rounds)"]
 
@@ -146,7 +146,7 @@ async def test_a_cancellation_from_outside_is_obeyed() -> None:
     await settle()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 60)
 
 
 async def test_a_round_that_never_ends_has_failed_after_its_time() -> None:
@@ -216,7 +216,7 @@ async def test_a_batcher_answers_and_goes_on_after_whatever_a_flush_raises(error
 
     batcher: Batcher[int, int] = Batcher(flush, max_size=2)
     calls = [asyncio.create_task(batcher.call(number)) for number in range(4)]
-    answers = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
+    answers = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
     assert all(isinstance(one, Exception) for one in answers[:2])
     assert answers[2:] == [2, 3]
 
@@ -227,7 +227,7 @@ async def test_a_batcher_passes_on_an_answer_that_no_future_takes() -> None:
 
     batcher: Batcher[int, int] = Batcher(flush)
     with pytest.raises(BatchError, match="StopIteration"):
-        await asyncio.wait_for(batcher.call(1), 5)
+        await asyncio.wait_for(batcher.call(1), 60)
 
 
 @pytest.mark.parametrize("error", [one for one in ANY if isinstance(one, Exception)], ids=name_of)
@@ -259,7 +259,7 @@ async def test_a_disk_that_is_away_does_not_break_the_flow_of_wakeups(error: Exc
     await settle()
     assert handled == [0, 1]
     stop.set()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 60)
 
 
 # ------------------------------------------------------------------ the saved position
@@ -333,7 +333,7 @@ async def test_last_acts_come_after_the_loops_and_harm_nothing(lines: list[str])
     supervisor.last("a farewell that hangs", asyncio.Event().wait, within=0.01)
     supervisor.last("another", say)
     supervisor.stop.set()
-    await asyncio.wait_for(supervisor.run(), 5)
+    await asyncio.wait_for(supervisor.run(), 60)
     assert order == ["loop", "said"]
     assert any("the farewell: ValueError: no primary" in line for line in lines)
     assert any("a farewell that hangs: no answer in time" in line for line in lines)
@@ -351,7 +351,7 @@ async def test_after_a_fault_nothing_is_said() -> None:
     supervisor.add("bad", faulty)
     supervisor.last("the farewell", say)
     with pytest.raises(RuntimeError, match="bad"):
-        await asyncio.wait_for(supervisor.run(), 5)
+        await asyncio.wait_for(supervisor.run(), 60)
     assert not said
 
 
@@ -363,12 +363,12 @@ async def test_a_second_signal_cuts_the_farewell_short() -> None:
         await asyncio.Event().wait()
 
     supervisor.add("one", obedient)
-    supervisor.last("the farewell", hang, within=60)
+    supervisor.last("the farewell", hang, within=900)
     supervisor.stop.set()
     running = asyncio.create_task(supervisor.run())
-    await asyncio.wait_for(begun.wait(), 5)
+    await asyncio.wait_for(begun.wait(), 60)
     supervisor._hurry.set()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 60)
 
 
 # ------------------------------------------------------------------ the table of all loops

@@ -64,13 +64,13 @@ def test_after_a_loss_of_history_old_work_no_longer_moves_the_position() -> None
 async def test_too_many_open_events_hold_the_reader() -> None:
     tracker = PositionTracker(max_open=2)
     first = tracker.saw(token(1))
-    await asyncio.wait_for(tracker.room(), 1)
+    await asyncio.wait_for(tracker.room(), 60)
     tracker.saw(token(2))
     waiting = asyncio.create_task(tracker.room())
     await settle()
     assert not waiting.done()
     first.finish()
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 60)
 
 
 def test_the_time_of_a_token() -> None:
@@ -157,7 +157,7 @@ async def test_heads_go_on_after_failures_backwards_and_beside_each_other() -> N
     source.observe("eth", 3)
     assert (source.newest("eth"), source.highest("eth")) == (3, 8)
     stop.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 60)
 
 
 async def test_a_chain_that_answers_without_a_new_head_is_away_no_more() -> None:
@@ -182,7 +182,7 @@ async def test_a_chain_that_answers_without_a_new_head_is_away_no_more() -> None
     await clock.advance(3)
     assert outages.away() == {}
     stop.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 60)
 
 
 @pytest.mark.parametrize("height", [-1, True, "7", None, 1.5])
@@ -272,7 +272,7 @@ async def test_four_sources_end_in_one_flow() -> None:
     assert reactor.counters.failures == 2
     assert feed.tracker.in_flight == 0
     stop.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 60)
     assert feed.saves == 1
 
 
@@ -320,7 +320,7 @@ async def test_a_signal_stops_all_and_is_no_fault() -> None:
     task = asyncio.create_task(supervisor.run())
     await settle()
     os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 60)
 
 
 async def test_who_does_not_stop_is_cancelled() -> None:
@@ -341,7 +341,7 @@ async def test_who_does_not_stop_is_cancelled() -> None:
 
 
 async def test_a_second_signal_does_not_wait_for_the_grace() -> None:
-    supervisor = Supervisor(grace=60)
+    supervisor = Supervisor(grace=900)
     supervisor.add("stubborn", stubborn)
     task = asyncio.create_task(supervisor.run())
     await settle()
@@ -349,7 +349,7 @@ async def test_a_second_signal_does_not_wait_for_the_grace() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         await settle()
         await asyncio.sleep(0.01)
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 60)
 
 
 @pytest.mark.parametrize(("loop", "error"), [(faulty, "ZeroDivisionError"), (faithless, "nobody asked")])
@@ -358,7 +358,7 @@ async def test_one_fault_ends_all(loop: Any, error: str) -> None:
     supervisor.add("good", obedient)
     supervisor.add("bad", loop)
     with pytest.raises(LoopError, match=error) as caught:
-        await asyncio.wait_for(supervisor.run(), 5)
+        await asyncio.wait_for(supervisor.run(), 60)
     assert "'bad'" in str(caught.value)
 
 
@@ -367,7 +367,7 @@ async def test_who_ignores_his_cancellation_is_named() -> None:
     supervisor.add("deaf", deaf)
     supervisor.stop.set()
     with pytest.raises(LoopError, match="deaf"):
-        await asyncio.wait_for(supervisor.run(), 5)
+        await asyncio.wait_for(supervisor.run(), 60)
 
 
 def test_a_name_is_given_once() -> None:

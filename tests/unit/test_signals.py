@@ -63,10 +63,10 @@ async def test_a_stop_is_heard_twice_and_a_hang_up_is_told() -> None:
             await asyncio.sleep(0.01)
             assert not stop.asked.is_set()
             os.kill(os.getpid(), signal.SIGTERM)
-            await asyncio.wait_for(stop.asked.wait(), 5)
+            await asyncio.wait_for(stop.asked.wait(), 60)
             assert not stop.hurry.is_set()
             os.kill(os.getpid(), signal.SIGINT)
-            await asyncio.wait_for(stop.hurry.wait(), 5)
+            await asyncio.wait_for(stop.hurry.wait(), 60)
     finally:
         logger.remove(number)
         signal.signal(signal.SIGHUP, before)
@@ -83,7 +83,7 @@ async def test_a_supervisor_obeys_a_stop_that_was_asked_before_it_ran() -> None:
     supervisor = Supervisor(grace=5, stop=stop)
     supervisor.add("one", loop)
     stop.asked.set()
-    await asyncio.wait_for(supervisor.run(), 5)
+    await asyncio.wait_for(supervisor.run(), 60)
     assert order == ["loop"]
 
 
@@ -111,7 +111,7 @@ async def test_unless_gives_the_result_or_nothing_or_the_error() -> None:
     waiting = asyncio.create_task(unless(stop, slow()))
     await asyncio.sleep(0)
     stop.set()
-    assert await asyncio.wait_for(waiting, 5) is None
+    assert await asyncio.wait_for(waiting, 60) is None
     assert cleaned == [1], "what was begun is cleaned up"
 
 

@@ -188,7 +188,7 @@ async def running(folder: Path, error: Callable[[], BaseException], *, stream: b
             yield one, task
         finally:
             supervisor.stop.set()
-            await asyncio.wait({task}, timeout=10)
+            await asyncio.wait({task}, timeout=60)
             await one.close()
             gc.unfreeze()
     assert task.done()
@@ -208,7 +208,7 @@ async def until(condition: Callable[[], bool], task: asyncio.Task[None], what: C
             await asyncio.sleep(0.01)
 
     try:
-        await asyncio.wait_for(look(), 20)
+        await asyncio.wait_for(look(), 60)
     except TimeoutError:
         raise AssertionError(f"not in time: {what()}") from None
 
@@ -284,7 +284,7 @@ async def test_only_an_older_process_with_the_same_key_ends_it(tmp_path: Path) -
     async with running(tmp_path, ANY[0]) as (one, task):
         await until(lambda: "heartbeat" in failing(one), task, one.loops.problems)
         one.hearts.twins.stop = "instance 7 on otherhost runs with the same key and is older"
-        await asyncio.wait({task}, timeout=10)
+        await asyncio.wait({task}, timeout=60)
         with pytest.raises(LoopError) as caught:
             task.result()
         assert isinstance(caught.value.__cause__, SecondProcess)

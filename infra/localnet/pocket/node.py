@@ -165,7 +165,7 @@ class PocketNode:
                 logger.exception("Pocket node: cannot write the block, no more blocks are made")
                 raise
 
-    async def wait_for_height(self, height: int, *, seconds: float = 30.0) -> int:
+    async def wait_for_height(self, height: int, *, seconds: float = 60.0) -> int:
         """Wait until the chain has that height; its height. Raises `TimeoutError`."""
         async with asyncio.timeout(seconds):
             while self.chain.height < height:  # noqa: ASYNC110 - blocks are also made by hand, in no task of ours

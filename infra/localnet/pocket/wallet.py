@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 DEFAULT_FEE = 10_000
 DEFAULT_CHAIN_ID = "localnet"
-_TIMEOUT = aiohttp.ClientTimeout(total=30)
+_TIMEOUT = aiohttp.ClientTimeout(total=60)
 
 
 class SubmitError(RuntimeError):

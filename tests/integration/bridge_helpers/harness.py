@@ -27,7 +27,7 @@ from reactor.validator import Validator
 
 FEE = 10_000
 POT = 500_000_000
-BOUND = 60.0
+BOUND = 120.0
 _MINE_SECONDS = 0.4
 _LOOK_SECONDS = 0.1
 
@@ -78,7 +78,7 @@ class Runner:
             self._supervisor.stop.set()
         try:
             if task is not None:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     await task
         finally:
             if validator is not None:
@@ -230,7 +230,7 @@ class BridgeUnderTest:
             if before is not None:
                 await before(signed.hash.to_0x_hex())
             await web3.eth.send_raw_transaction(signed.raw_transaction)
-            receipt = await web3.eth.wait_for_transaction_receipt(signed.hash, timeout=30, poll_latency=0.05)
+            receipt = await web3.eth.wait_for_transaction_receipt(signed.hash, timeout=60, poll_latency=0.05)
             assert receipt["status"] == 1
             return str(signed.hash.to_0x_hex())
 
