@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import Enum, auto
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -77,6 +78,15 @@ class Scanned:
     at: float | None = None
     head: int = 0
     failure: str = ""
+
+
+class Recorded(Enum):
+    """What the ledger took of a window: all of it; not the kinds that violate finality, and signing is held for that, or a
+    person has released it."""
+
+    WHOLE = auto()
+    HELD = auto()
+    RELEASED = auto()
 
 
 class Watched(Protocol):
@@ -286,18 +296,20 @@ class ChainScanner:
             added += [(kind, event) for event in there]
         return replace(reading, events=events), added
 
-    async def record(self, first: int, reading: Reading, final: int) -> None:
+    async def record(self, first: int, reading: Reading, final: int) -> Recorded:
         """Bring the ledger to what a window shows, insert what is new and ring for it. What violates finality stops signing."""
-        results = []
+        results, recorded = [], Recorded.WHOLE
         # All kinds before anything is awaited: nothing may come between them that takes the chain anew.
         for kind in self._watched.kinds:
             events = reading.events[kind]
             try:
                 results.append(self._ledger.record_window(kind, first, reading.last, events, final, reading.rest))
             except FinalityViolated as violated:
-                self._hold(violated.what)
+                held = self._hold(violated.what, f"the final {type(violated.known).__name__.lower()} ")
+                recorded = Recorded.HELD if held or recorded is Recorded.HELD else Recorded.RELEASED
         for result in results:
             await self._publish(result)
+        return recorded
 
     async def _stands(self) -> bool:
         """Whether the chain still holds the blocks at which the cursors rest, or its operator has accepted that it does not.
@@ -309,7 +321,8 @@ class ChainScanner:
             shown = await self._watched.hash_at(cursor.height) if cursor.hash is not None else None
             if shown is None or shown == cursor.hash:
                 continue
-            if self._hold(f"{self._watched.name} block {cursor.height} was final as {cursor.hash} and is {shown} now"):
+            begins = f"{self._watched.name} block "
+            if self._hold(f"{begins}{cursor.height} was final as {cursor.hash} and is {shown} now", begins):
                 return False
             await self._accept(cursor.height)
             return await self._stands()
@@ -328,13 +341,14 @@ class ChainScanner:
         )
         self._ledger.rewind(self._watched.kinds, fork)
 
-    def _hold(self, what: str) -> bool:
+    def _hold(self, what: str, begins: str) -> bool:
         """SECURITY: a reorganisation below finality, or a node that lies: what was signed may not hold, so nothing more is.
 
-        Whether it is held: a person may have released it already.
+        Whether it is held: a person may have released it already. `begins`: of what begins so there is one hold at a time, for a
+        node that says something else each time would fill the journal.
         """
         what = what[:500]
-        number = self._journal.hold(SIGNING, HoldReason.DEEP_REORG.value, what, "validator", subject=what)
+        number = self._journal.hold(SIGNING, HoldReason.DEEP_REORG.value, what, "validator", subject=what, instead_of=begins)
         self._tell_stops()
         self._told = what
         return any(one.id == number for one in self._journal.holds())

@@ -19,7 +19,7 @@ from reactor.documents.keys import event_key
 from reactor.state.ledger import Ledger
 from reactor.state.rows import EventKind
 from reactor.state.second import Stretch
-from scanners.loop import ChainScanner, Reading, Watched
+from scanners.loop import ChainScanner, Reading, Recorded, Watched
 
 PAUSE_SECONDS: Final = 5.0
 """Between two calls of `read_windows`: each reads one window of what is new, and one of what was read before this was begun."""
@@ -29,7 +29,8 @@ _MOST_ASKED: Final = 64
 """Blocks that wait to be read again because documents name transactions in them. Who finds no room asks in the next sweep."""
 _MOST_SHOWN: Final = 20
 _TRIES: Final = 60
-"""So often a window is read again in which one endpoint shows what no other does; then the reading goes on after it."""
+"""So often a window is read again in which one endpoint shows what no other does, or what violates finality and a person has
+released; then the reading goes on after it."""
 
 
 class WatchedTwice(Watched, Protocol):
@@ -132,11 +133,14 @@ class SecondReader:
         if reading.last < stretch.next:
             return
         doubtful = await self._doubtful(stretch.next, reading)
-        if not await self._take_over(stretch.next, reading, reached, rewinds, doubtful):
+        recorded = await self._take_over(stretch.next, reading, reached, rewinds, doubtful)
+        # SECURITY: of a kind that violates finality nothing was recorded; what it shows beside that must not be lost.
+        if recorded in {None, Recorded.HELD}:
             return
         # Another endpoint may only be away or behind now.
-        self._tries = self._tries + 1 if doubtful else 0
-        if not doubtful or self._tries >= _TRIES:
+        unsettled = bool(doubtful) or recorded is Recorded.RELEASED
+        self._tries = self._tries + 1 if unsettled else 0
+        if not unsettled or self._tries >= _TRIES:
             self._tries = 0
             self._ledger.read_twice(stretch, reading.last)
 
@@ -161,8 +165,10 @@ class SecondReader:
     async def _is_shown_elsewhere(self, event: Event, endpoint: str) -> bool:
         return await self._watched.shown_by(event, endpoint) not in {None, endpoint}
 
-    async def _take_over(self, first: int, reading: Reading, reached: int, rewinds: int, doubtful: Collection[str] = ()) -> bool:
-        """Record what a second reading shows, by the rules of the first one; False if the chain was taken anew meanwhile.
+    async def _take_over(
+        self, first: int, reading: Reading, reached: int, rewinds: int, doubtful: Collection[str] = ()
+    ) -> Recorded | None:
+        """Record what a second reading shows, by the rules of the first one; None if the chain was taken anew meanwhile.
 
         `doubtful`: keys of events that are named and not recorded.
 
@@ -171,7 +177,7 @@ class SecondReader:
         reading = self._without(reading, doubtful)
         whole, unlisted = await self._scanner.completed(first, reading)
         if self._ledger.rewinds != rewinds:
-            return False
+            return None
         for kind in self._watched.kinds:
             known = {seen.key for seen in self._ledger.events_between(kind, first, reading.last)}
             for event in reading.events[kind]:
@@ -180,8 +186,7 @@ class SecondReader:
         for kind, event in unlisted:
             if not reading.sends_only or _is_send(event):
                 self._differ(kind, event, reading.endpoint, "the chain holds it")
-        await self._scanner.record(first, replace(whole, rest=None), reached)
-        return True
+        return await self._scanner.record(first, replace(whole, rest=None), reached)
 
     def _without(self, reading: Reading, doubtful: Collection[str]) -> Reading:
         """The reading without the events of these keys, which are named."""

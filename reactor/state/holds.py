@@ -105,15 +105,31 @@ class Holds:
             limits.prepare(connection)
         self._limits = limits
 
-    def hold(self, scope: str, reason: str, detail: str, by: str, subject: str = "") -> int:
+    def hold(self, scope: str, reason: str, detail: str, by: str, subject: str = "", instead_of: str = "") -> int:
         """Hold `scope` ("signing", "recipient:<address>", "event:<key>"); returns the hold's id.
 
         `subject` names what gave rise to it (say the hash of an unexplained transaction). The same (scope, reason, subject) is
         one hold: raised again it stays as it is, and once released by a person it is not raised again. Without a subject
         (an operator's own hold) only an active one is the same.
+
+        `instead_of`: how the subjects begin of which one hold at a time is enough: an active one takes this subject and detail
+        over. Without it whoever invents subjects could have a hold made of each. What was released before stays released.
         """
         with self._db.transaction() as connection:
+            if instead_of:
+                self._retell_hold(connection, scope, reason, detail, subject, instead_of)
             return self._note_hold(connection, scope, reason, detail, by, subject)
+
+    @staticmethod
+    def _retell_hold(connection: Connection, scope: str, reason: str, detail: str, subject: str, instead_of: str) -> None:
+        same = (scope, reason)
+        if connection.execute("SELECT 1 FROM holds WHERE scope = ? AND reason = ? AND subject = ?", (*same, subject)).fetchone():
+            return
+        connection.execute(
+            "UPDATE holds SET subject = ?, detail = ? WHERE id = (SELECT max(id) FROM holds WHERE scope = ? AND reason = ?"
+            " AND released_at IS NULL AND substr(subject, 1, length(?)) = ?)",
+            (subject, detail, *same, instead_of, instead_of),
+        )
 
     def _note_hold(self, connection: Connection, scope: str, reason: str, detail: str, by: str, subject: str) -> int:
         row = connection.execute(

@@ -105,3 +105,31 @@ async def test_another_one_is_another_hold(world: World) -> None:
     bench.chain.replaced = {6: block(99, "ethereum").hash}
     assert not await bench.scanner.scan(View(11, 7))
     assert holds(world) == [(SIGNING, "deep_reorg")]
+
+
+async def test_a_node_that_shows_another_block_each_time_makes_one_hold_that_names_the_newest(world: World) -> None:
+    bench = Bench(world, burn(3))
+    assert await bench.scanner.scan(View(10, 6))
+    for number in range(100, 150):
+        bench.chain.replaced = {bench.cursor(): block(number, "ethereum").hash}
+        assert not await bench.scanner.scan(View(11, 7))
+    assert holds(world) == [(SIGNING, "deep_reorg")]
+    assert block(149, "ethereum").hash in world.journal.holds()[0].detail
+    # It tells the truth again, and lies of a later block.
+    bench.chain.replaced = {}
+    assert await bench.scanner.scan(View(12, 8))
+    bench.chain.replaced = {bench.cursor(): block(99, "ethereum").hash}
+    assert not await bench.scanner.scan(View(13, 9))
+    assert [hold.detail[:16] for hold in world.journal.hold_history()] == ["ethereum block 8"]
+
+
+async def test_a_node_that_shows_final_events_otherwise_each_time_makes_one_hold_of_each_kind(world: World) -> None:
+    bench = Bench(world, burn(3), minted(4, 1))
+    assert await bench.scanner.scan(View(10, 6))
+    for amount in range(900, 950):
+        bench.chain.events = [replace(burn(3), amount=amount), replace(minted(4, 1), amount=amount)]
+        world.ledger.ask_rescan("ethereum", 1, 6)
+        await bench.scanner.rescan(View(10, 6))
+    told = [hold.detail for hold in world.journal.hold_history()]
+    assert ["amount 949 instead of" in one for one in told] == [True, True]
+    assert [one.split()[:3] for one in told] == [["the", "final", "burn"], ["the", "final", "minted"]]

@@ -8,8 +8,9 @@ import pytest
 
 from reactor.documents.events import Event
 from reactor.documents.statuses import Collection
+from reactor.state.holds import SIGNING
 from scanners.loop import Reading, Scanned, View
-from scanners.second import Answered, SecondReader
+from scanners.second import _TRIES, Answered, SecondReader
 from tests.unit.handler_world import World, block, burn, minted
 from tests.unit.test_scanner_loop import Bench, FakeChain
 
@@ -262,6 +263,35 @@ async def test_an_event_that_differs_stops_signing(world: World) -> None:
     bench.twice.located = {burn(3).tx_hash: 3}
     await bench.windows()
     assert [hold.reason for hold in world.journal.holds()] == ["deep_reorg"]
+
+
+async def test_a_window_that_violates_finality_does_not_count_as_read_twice_while_that_is_held(world: World) -> None:
+    bench = SecondBench(world, burn(3), burn(5))
+    bench.twice.hidden = {burn(5).tx_hash}
+    await bench.first(10, 8)
+    bench.twice.hidden_again = {burn(3).tx_hash}
+    assert await bench.windows(100) == [(1, 8)] * 100
+    assert bench.stretches() == [(9, None), (1, 8)]
+    assert world.ledger.burn(burn(5).tx_hash, 0) is None, "nothing of this kind was recorded"
+    # The endpoint shows what is true again: what the first reading lacked is found after all.
+    bench.twice.hidden_again = set()
+    world.journal.release(SIGNING, "alice", "the node was wrong")
+    assert await bench.windows() == [(1, 8)]
+    assert world.ledger.burn(burn(5).tx_hash, 0) is not None
+    assert bench.stretches() == [(9, None)]
+
+
+async def test_a_window_whose_violation_a_person_released_is_tried_for_a_while_and_not_for_ever(world: World) -> None:
+    bench = SecondBench(world, burn(3))
+    await bench.first(10, 8)
+    bench.twice.hidden_again = {burn(3).tx_hash}
+    await bench.windows()
+    world.journal.release(SIGNING, "alice", "understood")
+    assert await bench.windows(_TRIES - 1) == [(1, 8)] * (_TRIES - 1)
+    assert bench.stretches() == [(9, None), (1, 8)]
+    await bench.windows()
+    assert bench.stretches() == [(9, None)]
+    assert world.journal.holds() == []
 
 
 @pytest.mark.parametrize("moment", ["read_again", "locate"])

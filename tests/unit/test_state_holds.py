@@ -146,6 +146,35 @@ def test_another_scope_reason_or_subject_is_another_hold(journal: Journal, scope
     assert len(journal.holds()) == 2
 
 
+def test_of_subjects_that_begin_alike_one_hold_at_a_time_is_enough_and_the_newest_is_told(journal: Journal) -> None:
+    def raised(subject: str, begins: str) -> int:
+        return journal.hold(SIGNING, "deep_reorg", subject, "validator", subject=subject, instead_of=begins)
+
+    first = raised("a block 1", "a block ")
+    assert [raised(f"a block {number}", "a block ") for number in range(2, 50)] == [first] * 48
+    other = raised("b block 1", "b block ")
+    assert [(one.id, one.subject, one.detail) for one in journal.holds()] == [
+        (first, "a block 49", "a block 49"),
+        (other, "b block 1", "b block 1"),
+    ]
+    # What a person has let go stays so; anything else is a hold again.
+    assert journal.release(first, "alice", "the chain says so too") == 1
+    assert raised("a block 49", "a block ") == first
+    assert len(journal.holds()) == 1
+    again = raised("a block 50", "a block ")
+    assert again not in {first, other}
+    assert raised("a block 49", "a block ") == first, "and takes nothing over from what is held"
+    assert [one.subject for one in journal.holds()] == ["b block 1", "a block 50"]
+    assert len(journal.hold_history()) == 3
+
+
+def test_a_hold_takes_nothing_over_from_one_of_another_scope_or_reason(journal: Journal) -> None:
+    journal.hold(event_scope(BURN), "deep_reorg", "", "validator", subject="a 1")
+    journal.hold(SIGNING, "lost_journal", "", "validator", subject="a 2")
+    journal.hold(SIGNING, "deep_reorg", "", "validator", subject="a 3", instead_of="a ")
+    assert [one.subject for one in journal.holds()] == ["a 1", "a 2", "a 3"]
+
+
 # Releases of attempts
 
 
