@@ -148,7 +148,8 @@ class Totals:
         """Count what became final, in pages; yields after each how many it held.
 
         `past`: mints and returns from the first one for which this is false are left for later: the own scanners may not have
-        read their source yet. Where what was read for good changed after all, everything is counted anew.
+        read their source yet. Where what was read for good changed after all, everything is counted anew; where it changes
+        between two pages, by the next call: until then nothing is to be concluded from the sums (`are_of`).
         """
         if ledger.rewritten != self._rewritten:
             self._rewritten = ledger.rewritten
@@ -156,6 +157,10 @@ class Totals:
             self._counted.clear()
         for kind in EventKind:
             yield from self._count(ledger, bridge, kind, past)
+
+    def are_of(self, ledger: Ledger) -> bool:
+        """Whether all that was counted was read from one state of the ledger, which it still is."""
+        return ledger.rewritten == self._rewritten
 
     def _count(self, ledger: Ledger, bridge: Bridge, kind: EventKind, past: Callable[[Minted | Returned], bool]) -> Iterator[int]:
         while page := ledger.final_page(kind, PAGE, self._counted.get(kind)):

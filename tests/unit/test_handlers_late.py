@@ -1,5 +1,6 @@
 """Found late: a document has an event looked for, and a deposit that shifts the nonces of others ends in no second payment."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -186,6 +187,44 @@ async def test_a_return_is_looked_at_again_where_an_earlier_one_is_found_that_pa
     world.record(EventKind.RETURNED, returned(8, event.tx_hash), later)
     await books.check()
     assert [(hold.scope, hold.reason) for hold in world.journal.holds()] == [("signing", "unexplained_return")]
+
+
+@pytest.mark.parametrize("found", [True, False], ids=["found meanwhile", "nothing found"])
+async def test_sums_of_which_a_part_was_found_while_they_were_made_accuse_nobody(world: World, found: bool) -> None:
+    """Between two pages the loop goes on: a source that is found then is missing in the pages that were counted before."""
+    world.ethereum.nonces[USER] = 2
+    mints = [minted(50, 1, amount=EARLY.amount), minted(51, 2, amount=SIGNED.amount)]
+    world.record(EventKind.DEPOSIT, SIGNED)
+    world.record(EventKind.BURN)
+    world.record(EventKind.MINTED, *mints)
+
+    async def read_again() -> None:
+        world.record(EventKind.DEPOSIT, *([EARLY] if found else []), SIGNED)
+
+    books, again = Books(world.context), asyncio.create_task(read_again())
+    await books.check()
+    assert again.done(), "it ran between two pages"
+    reasons = {hold.reason for hold in world.journal.holds()}
+    assert reasons == (set() if found else {"books_overdrawn", "unexplained_mint", "nonce_contradicted"})
+    await books.check()
+    assert {hold.reason for hold in world.journal.holds()} == reasons
+
+
+async def test_sums_that_were_broken_off_are_made_anew_and_judged(world: World) -> None:
+    """The twin: what is found meanwhile puts the verdict off, once."""
+    world.record(EventKind.DEPOSIT, SIGNED)
+    world.record(EventKind.BURN)
+    world.record(EventKind.MINTED, minted(50, 1, amount=9_000_000))
+
+    async def read_again() -> None:
+        world.record(EventKind.DEPOSIT, EARLY, SIGNED)
+
+    books, again = Books(world.context), asyncio.create_task(read_again())
+    await books.check()
+    assert again.done(), "it ran between two pages"
+    assert "books_overdrawn" not in {hold.reason for hold in world.journal.holds()}
+    await books.check()
+    assert "books_overdrawn" in {hold.reason for hold in world.journal.holds()}
 
 
 # --- what a document names
