@@ -1,4 +1,4 @@
-"""What the verbs that change something share: dry by default, how many documents they concern, and the audit entry."""
+"""What the verbs that change something share: dry by default, how many documents were looked at, and the audit entry."""
 
 # ruff: noqa: PLC0415 - what is heavy is imported by the command that needs it
 
@@ -10,25 +10,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reactor.cli.common import EXIT_USAGE, Problem, clean, operator, print_json, say, warn
-from reactor.cli.local import open_journal, read_ledger
+from reactor.cli.local import open_journal
 from reactor.sentences import sentence
 
 if TYPE_CHECKING:
-    from reactor.documents.bridge import Bridge
-    from reactor.documents.events import Event
     from reactor.settings import Settings
 
 ApplyOption = Annotated[bool, typer.Option("--apply", help="Do it. Without it nothing changes: it only says what it would do.")]
 WhyOption = Annotated[
     str, typer.Option("--why", help="The reason, needed with --apply; it is kept with your user name.", show_default=False)
 ]
-
-_PAGE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +37,10 @@ class Matches:
     def text(self, among: str = "open documents") -> str:
         """For people."""
         return f"{self.evaluated} {among} evaluated, {self.matched} matched"
+
+    def counts(self) -> dict[str, int]:
+        """As the audit entry holds them."""
+        return {"evaluated": self.evaluated, "matched": self.matched}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,59 +78,6 @@ def tell_dry(
 def counted(number: int, what: str) -> str:
     """`1 hold`, `2 holds`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def concerned(settings: Settings, scopes: Sequence[str]) -> Matches:
-    """The open documents that holds of these scopes concern. Without a ledger on this machine: none.
-
-    It is told for information: a ledger that cannot be read is said, and keeps nobody from stopping or releasing.
-    """
-    from reactor.state.problems import StateProblem
-
-    try:
-        return _concerned(settings, frozenset(scopes))
-    except StateProblem as problem:
-        warn(f"how many documents are concerned is not known: {problem.what}")
-        return Matches(0, 0)
-
-
-def _concerned(settings: Settings, wanted: frozenset[str]) -> Matches:
-    from reactor.parts import bridge_of
-    from reactor.state.rows import EventKind
-
-    ledger = read_ledger(settings)
-    if ledger is None:
-        return Matches(0, 0)
-    bridge = bridge_of(settings)
-    evaluated = matched = 0
-    try:
-        for kind in (EventKind.DEPOSIT, EventKind.BURN):
-            page = ledger.unsettled(kind, _PAGE)
-            while page:
-                evaluated += len(page)
-                matched += sum(not wanted.isdisjoint(scopes_of(bridge, seen.event, seen.key)) for seen in page)
-                page = ledger.unsettled(kind, _PAGE, page[-1])
-    finally:
-        ledger.close()
-    return Matches(evaluated, matched)
-
-
-def scopes_of(bridge: Bridge, event: Event, key: str) -> set[str]:
-    """The scopes of the holds that would stop a signature for this event."""
-    from reactor.documents.classification import ToMint, ToPay, classify_burn, classify_deposit
-    from reactor.documents.events import Burn, Deposit
-    from reactor.state.holds import SIGNING, direction_scope, event_scope, recipient_scope
-
-    outcome = None
-    if isinstance(event, Deposit):
-        outcome = classify_deposit(bridge, event)
-    elif isinstance(event, Burn):
-        outcome = classify_burn(bridge, event)
-    found = {SIGNING, event_scope(key)}
-    if isinstance(outcome, ToMint | ToPay):
-        way = direction_scope("mint" if isinstance(outcome, ToMint) else "payout")
-        found |= {way, recipient_scope(outcome.recipient)}
-    return found
 
 
 def audit_first(settings: Settings, act: Act, matches: Matches) -> None:
@@ -171,8 +118,7 @@ def entry_of(settings: Settings, act: Act, matches: Matches) -> dict[str, Any]:
         "why": act.why.strip()[:2000],
         "verb": act.verb,
         "arguments": [one[:500] for one in act.arguments][:100],
-        "evaluated": matches.evaluated,
-        "matched": matches.matched,
+        **matches.counts(),
         "host": socket.gethostname()[:200],
         "validator": settings.validator.name or "",
         "vault_address": bridge.vault,

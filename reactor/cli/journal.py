@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reactor.cli.audited import Act, ApplyOption, WhyOption, audit_first, concerned, dry, require_why
+from reactor.cli.audited import Act, ApplyOption, WhyOption, audit_first, dry, require_why
 from reactor.cli.common import (
     ConfigOption,
     JsonOption,
@@ -28,6 +28,7 @@ from reactor.cli.common import (
     say,
     warn,
 )
+from reactor.cli.concerned import concerned
 from reactor.cli.local import open_journal
 
 if TYPE_CHECKING:
@@ -103,14 +104,15 @@ def allow_older(
     settings = read_settings(config)
     with closing(open_journal(settings)) as journal:
         already, heights = journal.allows_older, journal.heights
-        matches = concerned(settings, [SIGNING])
+        matches = concerned(settings, journal, [SIGNING])
         if apply and not already:
             audit_first(settings, Act("journal allow-older", [journal.instance], why), matches)
             journal.allow_older(operator())
     if as_json:
         print_json({"applied": apply, "already": already, "heights": heights, **asdict(matches)})
         return
-    say(matches.text())
+    for line in matches.lines():
+        say(line)
     if already:
         say("this journal signs for older events already")
     elif apply:

@@ -23,7 +23,6 @@ from reactor.cli.audited import (
     WhyOption,
     audit_after,
     audit_first,
-    concerned,
     counted,
     entry_of,
     require_why,
@@ -41,6 +40,7 @@ from reactor.cli.common import (
     read_settings,
     say,
 )
+from reactor.cli.concerned import Concerned, concerned
 from reactor.cli.local import open_journal
 from reactor.cli.targets import resolve
 
@@ -142,7 +142,7 @@ def resume(
             done = f"resumed {direction.value}" if paused else f"found that {direction.value} is not paused"
             _dry(settings, journal, {"resumed": direction.value, "ended": len(paused)}, done, [scope], as_json=as_json)
             return
-        matches = concerned(settings, [scope])
+        matches = concerned(settings, journal, [scope])
         if paused:
             audit_first(settings, Act("resume", [direction.value], why), matches)
         ended = journal.resume(direction.value, operator(), why)
@@ -202,7 +202,7 @@ def release(
             done = f"released {counted(len(active), 'hold')}: " + ", ".join(f"{one.id} ({one.scope})" for one in active)
             _dry(settings, journal, {"released": len(active)}, done, scopes, as_json=as_json)
             return
-        matches = concerned(settings, scopes)
+        matches = concerned(settings, journal, scopes)
         audit_first(settings, Act("release", [target, *(f"hold {one.id} on {one.scope}" for one in active)], why), matches)
         count = sum(journal.release(one.id, operator(), why) for one in active)
         _tell(journal, {"released": count}, f"released {counted(count, 'hold')}", matches, as_json=as_json)
@@ -247,7 +247,7 @@ def _release_attempt(
         done = f"allowed attempt {wanted} of {event}" + (f" and released {counted(len(stopping), 'hold')}" if stopping else "")
         _dry(settings, journal, {"event": event, "attempt": wanted, "released": len(stopping)}, done, [scope], as_json=as_json)
         return
-    matches = concerned(settings, [scope])
+    matches = concerned(settings, journal, [scope])
     asked = [target, "--attempt", *(["--number", str(number)] if number is not None else [])]
     audit_first(settings, Act("release", asked, why), matches)
     allowed = journal.release_attempt(event, operator(), why, number)
@@ -260,9 +260,9 @@ def _dry(
     settings: Settings, journal: Journal, would: dict[str, object], done: str, scopes: Sequence[str], *, as_json: bool
 ) -> None:
     """What the verb would do, and nothing else."""
-    matches = concerned(settings, scopes)
+    matches = concerned(settings, journal, scopes)
     active = [_plain(one) for one in journal.holds()]
-    tell_dry(would, [matches.text()], done, matches, as_json=as_json, active=active)
+    tell_dry(would, matches.lines(), done, matches, as_json=as_json, active=active)
 
 
 def _stop(settings: Settings, journal: Journal, scopes: Sequence[str], reason: str, act: Act) -> tuple[dict[str, int], Kept]:
@@ -286,21 +286,22 @@ def _stopped(
     if not as_json:
         for line in lines:
             say(line)
-    matches = concerned(settings, scopes)
+    matches = concerned(settings, journal, scopes)
     number, entry = kept
-    journal.amend_audit(number, {**entry, **asdict(matches)})
+    journal.amend_audit(number, {**entry, **matches.counts()})
     problem = audit_after(settings)
     _tell(journal, {**changed, "audited": not problem, "audit_problem": problem}, "", matches, as_json=as_json)
 
 
-def _tell(journal: Journal, changed: dict[str, object], done: str, matches: Matches, *, as_json: bool) -> None:
+def _tell(journal: Journal, changed: dict[str, object], done: str, matches: Concerned, *, as_json: bool) -> None:
     active = journal.holds()
     if as_json:
         print_json({"applied": True, **changed, **asdict(matches), "active": [_plain(one) for one in active]})
         return
     if done:
         say(done)
-    say(matches.text())
+    for line in matches.lines():
+        say(line)
     say(f"active now: {len(active) or 'nothing is held or paused'}")
     for one in active:
         who = f"{clean(one.reason)} by {clean(one.by)}, {moment(one.at)} UTC"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from reactor.settings import Settings
 
 _CHAIN_SECONDS: Final = 15.0
+EXIT_NOT_COMPARED: Final = 6
+"""Of `supply`: a chain did not answer, so that the books were compared with nothing."""
 _TOTAL_SUPPLY: Final = "0x18160ddd"
 """The selector of ERC-20's `totalSupply()`."""
 
@@ -46,6 +48,11 @@ class Accounts:
     read: dict[str, int]
 
     @property
+    def silent(self) -> list[str]:
+        """The chains that did not answer."""
+        return [name for name, total in (("Pocket", self.vault), ("Ethereum", self.token)) if total is None]
+
+    @property
     def before_vault(self) -> int | None:
         """What the vault holds beyond all that the ledger saw: from before the start block, or sent otherwise."""
         return None if self.vault is None else self.vault - self.final.locked - self.fresh.locked
@@ -67,7 +74,8 @@ class Accounts:
 def supply(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what is locked, minted, in flight and returned, to the unit, and what the chains say of it.
 
-    By the own ledger, since the start blocks; 1 where more is out than in.
+    By the own ledger, since the start blocks. Exit code 0: the books balance and both chains answered; 1: more is out than in by
+    the own ledger; 6: a chain did not answer, so nothing was compared with it.
     """
     settings = read_settings(config)
     accounts = _accounts(settings)
@@ -75,8 +83,15 @@ def supply(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         print_json(_plain(accounts))
     else:
         _print(accounts)
+    if code := _code(accounts):
+        raise typer.Exit(code)
+
+
+def _code(accounts: Accounts) -> int:
+    """More out than in weighs more than that nothing could be compared."""
     if accounts.final.mints_over or accounts.final.payouts_over:
-        raise typer.Exit(EXIT_PROBLEM)
+        return EXIT_PROBLEM
+    return EXIT_NOT_COMPARED if accounts.silent else 0
 
 
 def _accounts(settings: Settings) -> Accounts:
@@ -182,6 +197,7 @@ def _plain(accounts: Accounts) -> dict[str, Any]:
         "vault": {"balance": text(accounts.vault), "unaccounted": text(accounts.before_vault)},
         "token": {"total_supply": text(accounts.token), "unaccounted": text(accounts.before_token)},
         "surplus": text(accounts.surplus),
+        "not_compared": accounts.silent,
     }
 
 
@@ -225,7 +241,8 @@ def _print_verdict(accounts: Accounts) -> None:
     if accounts.final.payouts_over:
         warn(f"{accounts.final.payouts_over:,} upokt more left the vault than were burned or are to be refunded")
     if accounts.surplus is None:
-        say("whether the vault covers the supply is not known")
+        silent = " and ".join(accounts.silent)
+        warn(f"not compared: {silent} did not answer, so whether the vault covers the supply is not known")
     elif accounts.surplus < 0:
         warn(f"the vault is short by {pokt(str(-accounts.surplus))} POKT of the supply and all that is in flight")
     else:

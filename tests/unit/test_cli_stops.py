@@ -7,12 +7,14 @@ import pytest
 from cli_unit_helpers import KEYS, RECIPIENT, SENDER, TOML, OperatorDesk, burn, deposit, make_journal, make_ledger, write_config
 
 from reactor.chains.pocket import vault_address
+from reactor.documents.events import BlockRef, Minted
 from reactor.documents.keys import burn_key, deposit_key, document_id
 from reactor.documents.statuses import Collection
 from reactor.state.database import Database
 from reactor.state.journal import Journal, JournalEntry
 from reactor.state.ledger import Ledger
 from reactor.state.ledger_file import LEDGER_FILE
+from reactor.state.rows import EventKind
 from reactor.state.verdicts import Allowed, Refusal, Refused
 
 pytestmark = pytest.mark.unit
@@ -172,6 +174,59 @@ def test_what_is_settled_is_not_evaluated(desk):
     ledger.settle(deposit_key(desk.bridge, deposit(1).tx_hash))
     ledger.close()
     assert "3 open documents evaluated, 0 matched" in desk.do("pause", "mint")
+
+
+def a_signed_mint(desk, *, minted=False):
+    """Deposit 1 is signed here and at rest: enough have signed it."""
+    make_ledger(desk.settings)
+    assert isinstance(desk.may_sign(mint=deposit(1)), Allowed)
+    ledger = Ledger.open(desk.settings.state.directory, desk.bridge)
+    ledger.settle(deposit_key(desk.bridge, deposit(1).tx_hash))
+    ledger.set_base_nonce(RECIPIENT, 6)
+    if minted:
+        block = BlockRef(160, "0x" + "aa" * 32, 1_700_000_100)
+        seen = Minted(RECIPIENT, 5_000_000, 7, "0x" + "cc" * 32, 0, block)
+        ledger.record_window(EventKind.MINTED, 100, 200, [seen], final=200)
+    ledger.close()
+
+
+@pytest.mark.parametrize("target", [deposit(1).tx_hash, RECIPIENT])
+def test_a_hold_of_a_signed_mint_says_that_it_takes_no_signature_back(desk, written, target):
+    a_signed_mint(desk)
+    for said in (desk.do("hold", target), desk.act("hold", target, "--why", "x"), desk.do("release", target)):
+        assert "3 open documents evaluated, 0 matched" in said
+        assert "1 document more: this validator has nothing left to sign there" in said
+        assert "1 of these it has signed already: neither a hold nor its release takes that back" in said
+        assert "completed" not in said
+    assert written == [("hold", [target], "x", 3, 0)]
+    told = desk.json("hold", target)
+    assert (told["matched"], told["resting"], told["signed"], told["done"], told["unknown"]) == (0, 1, 1, 0, "")
+
+
+def test_a_hold_of_what_is_minted_says_that_it_is_done(desk):
+    a_signed_mint(desk, minted=True)
+    said = desk.do("hold", deposit(1).tx_hash)
+    assert "1 document more: completed or failed, nothing is signed there any more" in said
+    assert "signed already" not in said
+
+
+def test_of_an_open_payout_that_is_signed_here_it_says_so(desk):
+    make_ledger(desk.settings)
+    said = desk.do("hold", burn().tx_hash)
+    assert "2 matched" in said
+    assert "signed already" not in said
+    desk.may_sign(payout=burn(1))
+    said = desk.do("hold", burn().tx_hash)
+    assert "2 matched" in said
+    assert "1 of these it has signed already" in said
+    assert "nothing left to sign" not in said
+
+
+def test_without_a_ledger_no_number_is_told(desk, written):
+    for said in (desk.do("hold", "signing"), desk.act("hold", "signing", "--why", "x")):
+        assert "how many documents are concerned is not known: there is no ledger in" in said
+        assert "evaluated" not in said
+    assert desk.json("hold", "signing")["unknown"].startswith("there is no ledger in")
 
 
 def test_each_verb_is_audited_with_its_reason(desk, written):

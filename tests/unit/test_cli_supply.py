@@ -122,18 +122,37 @@ def test_more_paid_out_than_burned_is_said_and_is_1(desk):
 def test_the_fee_of_a_failed_return_is_lost_and_no_payment(desk):
     desk.ledger(returns=[returned(burn().tx_hash, 6_990_000, code=10)])
     desk.chains(None, None)
-    said = desk.json()
+    said = desk.json(6)
     assert (said["final"]["lost_fees"], said["payout"]["returned"], said["locked"]) == ("10000", "0", "9990000")
 
 
 def test_chains_that_do_not_answer_leave_the_books_standing(desk):
     desk.ledger(mints=[minted()])
-    said = desk.do()
+    said = desk.do(6)
     assert "Pocket does not answer" in said
     assert "Ethereum does not answer" in said
     assert "10,000,000 upokt" in said
     assert "not known" in said
+    assert "not compared: Pocket and Ethereum did not answer" in said
     assert "whether the vault covers the supply is not known" in said
+
+
+@pytest.mark.parametrize(
+    ("vault", "token", "silent", "code"),
+    [(1, 1, [], 0), (None, 1, ["Pocket"], 6), (1, None, ["Ethereum"], 6), (None, None, ["Pocket", "Ethereum"], 6)],
+)
+def test_a_chain_that_is_away_ends_it_with_6_as_nothing_was_compared(desk, vault, token, silent, code):
+    desk.ledger(mints=[minted()])
+    desk.chains(vault, token)
+    assert desk.json(code)["not_compared"] == silent
+    assert (f"{' and '.join(silent)} did not answer" in desk.do(code)) is bool(silent)
+
+
+@pytest.mark.parametrize("token", [0, None])
+def test_more_out_than_in_is_1_whether_the_chains_answer_or_not(desk, token):
+    desk.ledger(mints=[minted(5_000_001)])
+    desk.chains(0, token)
+    desk.json(1)
 
 
 def test_without_a_ledger_it_says_so(desk):
