@@ -26,6 +26,7 @@ from reactor.engine.batching import Batcher
 from reactor.engine.heads import HeadSource
 from reactor.handlers.claims import Remembered
 from reactor.handlers.sources import home_of
+from reactor.sentences import counted
 from reactor.state.journal import Journal, JournalEntry
 from reactor.state.ledger import Ledger
 from reactor.state.problems import StateReplaced
@@ -110,8 +111,11 @@ class BatchedRequests:
         report = await insert_missing(self._store, collection, documents)
         if report.inserted:
             logger.warning(
-                "{} document(s) of {} were missing from the database: inserted: {}",
-                *(len(report.inserted), collection.value, ", ".join(str(one) for one in report.inserted[:_NAMED])),
+                "missing from the database, inserted again: {}: {}",
+                *(
+                    counted(len(report.inserted), f"{collection.value} document"),
+                    ", ".join(str(one) for one in report.inserted[:_NAMED]),
+                ),
             )
         placed = {one: one for one in (*report.inserted, *report.present)}
         if not report.occupied:

@@ -27,6 +27,8 @@ UNNAMED_SECONDS: Final = 120.0
 """For so long counts a heartbeat of an earlier version, which names no pause."""
 GONE_SECONDS: Final = 900.0
 """Who was not heard for this long is gone and not merely late."""
+FRESH_SECONDS: Final = 900.0
+"""A heartbeat older than this, or dated farther ahead, says nothing about the present."""
 
 
 class Ability(StrEnum):
@@ -288,6 +290,23 @@ def standing_of(beat: Heartbeat | None, now: datetime) -> Standing:
     able = frozenset(beat.signs) if beat.phase else frozenset(SIGNING if beat.healthy else ())
     why = "" if beat.healthy else "; ".join(beat.problems) or "it says that it is not healthy, and not why"
     return Standing(state, healthy=beat.healthy, signs=able, why=why)
+
+
+def seconds_ahead(beat: Heartbeat, now: datetime) -> float:
+    """By how much it is dated ahead of the clock here, where that is too much to be of the present; else 0."""
+    ahead = (beat.updated_at - now).total_seconds()
+    return ahead if ahead > FRESH_SECONDS else 0.0
+
+
+def rank(beat: Heartbeat, now: datetime) -> tuple[int, datetime]:
+    """Of several heartbeats of one validator the greatest counts: the newest, but for one that is dated far ahead.
+
+    A clock that was wrong once must not outrank for ever what the same validator says afterwards: such a date counts as older
+    than those of the present, and as newer than those that say nothing about it.
+    """
+    if seconds_ahead(beat, now):
+        return 1, beat.updated_at
+    return (2 if (now - beat.updated_at).total_seconds() <= FRESH_SECONDS else 0), beat.updated_at
 
 
 def patience_of(beat: Heartbeat) -> float:

@@ -18,7 +18,7 @@ from typing import Final
 
 from loguru import logger
 
-from reactor.sentences import sentence
+from reactor.sentences import counted, sentence
 
 __all__ = ["Outages", "SubjectOf", "duration"]
 
@@ -217,7 +217,7 @@ class Outages:
         while len(self._over) > _MOST_REMEMBERED:
             self._over.popitem(last=False)
         worked_at = now if found.worked_at is None else found.worked_at
-        text = f"{subject} works again after {duration(worked_at - found.since)}, {_times(found.failures)}"
+        text = f"{subject} works again after {duration(worked_at - found.since)}, {counted(found.failures, 'failure')}"
         self._log("INFO", depth + 1, subject, found, text)
 
     def _sum_up(self, subject: str, found: _Outage, depth: int) -> None:
@@ -226,7 +226,9 @@ class Outages:
             return
         while age >= _due(found.summaries):
             found.summaries += 1
-        text = f"{subject} has been failing for {duration(age)}, {_times(found.failures)}, the last time: {found.cause}"
+        text = (
+            f"{subject} has been failing for {duration(age)}, {counted(found.failures, 'failure')}, the last time: {found.cause}"
+        )
         self._log("WARNING", depth + 1, subject, found, text)
 
     def _log(
@@ -242,10 +244,6 @@ def _due(number: int) -> float:
     if number < len(SUMMARIES):
         return SUMMARIES[number]
     return SUMMARIES[-1] * 4 * (number - len(SUMMARIES) + 1)
-
-
-def _times(failures: int) -> str:
-    return "1 failure" if failures == 1 else f"{failures} failures"
 
 
 def duration(seconds: float) -> str:

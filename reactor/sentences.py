@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from reactor.foreign import one_line
 
-__all__ = ["SENTENCE_LIMIT", "meaning", "sentence"]
+__all__ = ["SENTENCE_LIMIT", "counted", "meaning", "sentence"]
 
 SENTENCE_LIMIT: Final = 300
 """Characters of one sentence: a driver's message may hold the description of a whole cluster."""
@@ -61,6 +61,11 @@ _MEANINGS: Final[Mapping[str, str | Callable[[Any], str]]] = {
     "builtins.MemoryError": "it is too large",
     "asyncio.exceptions.CancelledError": "it was cancelled",
 }
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """`1 hold`, `2 holds`; `several`: the plural where it is not made with an `s`."""
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def sentence(error: BaseException) -> str:

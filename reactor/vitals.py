@@ -22,8 +22,7 @@ from reactor.foreign import one_line
 from reactor.handlers.context import Me
 from reactor.handlers.display import Label
 from reactor.handlers.heartbeat import OLDEST_OPEN
-from reactor.handlers.twins import FRESH_SECONDS
-from reactor.health import Ability, ChainFacts, Facts, SigningFacts, StreamFacts
+from reactor.health import FRESH_SECONDS, Ability, ChainFacts, Facts, SigningFacts, StreamFacts
 from reactor.keys.probe import probe
 from reactor.keys.signer import Signer
 from reactor.sentences import sentence

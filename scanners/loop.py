@@ -24,7 +24,7 @@ from reactor.documents.keys import event_key
 from reactor.documents.reasons import HoldReason
 from reactor.documents.statuses import Collection
 from reactor.outages import Outages
-from reactor.sentences import sentence
+from reactor.sentences import counted, sentence
 from reactor.state.holds import SIGNING
 from reactor.state.journal import Journal
 from reactor.state.ledger import Ledger
@@ -273,7 +273,9 @@ class ChainScanner:
                 await self._insert_missing(reading.events[kind])
             self._ledger.rescanned(wish, reading.last)
             found = sum(len(events) for events in reading.events.values())
-            logger.info("{}: blocks {} to {} read again, {} events", self._watched.name, wish.next, reading.last, found)
+            logger.info(
+                "{}: blocks {} to {} read again, {}", self._watched.name, wish.next, reading.last, counted(found, "event")
+            )
 
     def _first(self) -> int:
         cursors = [self._ledger.cursor(kind) for kind in self._watched.kinds]

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reactor.cli.audited import Act, ApplyOption, Matches, WhyOption, audit_first, counted, require_why, tell_dry
+from reactor.cli.audited import Act, ApplyOption, Matches, WhyOption, audit_first, require_why, tell_dry
 from reactor.cli.common import EXIT_USAGE, ConfigOption, JsonOption, Problem, clean, print_json, read_settings, say
 from reactor.cli.local import read_ledger
 from reactor.cli.targets import resolve
+from reactor.sentences import counted
 
 if TYPE_CHECKING:
     from reactor.settings import Settings
@@ -114,7 +115,8 @@ def rescan(
         known = {kind: count for kind, count in ledger.counts_between(first, last).items() if kind in _kinds(chain)}
         total = sum(count for kind, count in ledger.counts().items() if kind in _kinds(chain))
         matches = Matches(total, sum(known.values()))
-        lines = _told((f"{count} {kind} events are known in these blocks" for kind, count in sorted(known.items())), matches)
+        counts = [counted(count, f"{kind} event is", f"{kind} events are") for kind, count in sorted(known.items())]
+        lines = _told((f"{one} known in these blocks" for one in counts), matches)
         asked = {"chain": chain.value, "from": str(first), "to": str(last)}
         if not apply:
             done = f"had {chain.value} blocks {first} to {last} read again"

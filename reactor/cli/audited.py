@@ -75,11 +75,6 @@ def tell_dry(
     dry(done)
 
 
-def counted(number: int, what: str) -> str:
-    """`1 hold`, `2 holds`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def audit_first(settings: Settings, act: Act, matches: Matches) -> None:
     """Write the entry before something is let go again. Raises Problem: nothing may be loosened unseen."""
     problem = _written(settings, entry_of(settings, act, matches))

@@ -12,6 +12,7 @@ from reactor.cli.common import clean
 from reactor.documents.models import REQUEST_MODELS, AnyRequest, Mint, Payout, read_request
 from reactor.documents.reasons import OBJECTION_SENTENCES, WAIT_SENTENCES, ObjectionCode, WaitReason
 from reactor.documents.statuses import Collection
+from reactor.sentences import counted
 
 _REMEMBERED: Final = 50_000
 _SHORT: Final = 10
@@ -122,7 +123,8 @@ class Changes:
         return lines
 
     def _why(self, document: AnyRequest) -> str:
-        seen = f"{clean(document.confirmations, 20)} confirmations" if self._display else ""
+        shown = clean(document.confirmations, 20)
+        seen = f"{shown} confirmation{'' if shown == '1' else 's'}" if self._display else ""
         waiting = document.current_waiting
         if waiting is None:
             return seen
@@ -130,7 +132,8 @@ class Changes:
 
     def _count(self, document: AnyRequest) -> str:
         needed = self.threshold if isinstance(document, Mint) else self._keys
-        return f"{len(document.signers)}{f'/{needed}' if needed else ''} signatures"
+        have = len(document.signers)
+        return f"{have}/{needed} signatures" if needed else counted(have, "signature")
 
     def _request(
         self, role: Collection, raw: Mapping[str, Any], document: AnyRequest, kind: str, text: str, extra: Mapping[str, Any]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reactor.cli.common import EXIT_PROBLEM, ConfigOption, JsonOption, Problem, clean, print_json, read_settings, say
+from reactor.sentences import counted
 
 if TYPE_CHECKING:
     from reactor.preflight import CheckResult
@@ -68,7 +69,7 @@ def _print(results: list[CheckResult]) -> None:
             say(f"      {'':<{width}}  → {clean(result.remedy)}")
     bad = sum(not result.ok and result.level == "error" for result in results)
     warned = sum(not result.ok and result.level == "warning" for result in results)
-    say(f"{len(results)} checks, {bad} failed, {warned} warnings")
+    say(f"{counted(len(results), 'check')}, {bad} failed, {counted(warned, 'warning')}")
 
 
 def init_db(
@@ -94,7 +95,9 @@ def init_db(
         say(f"present  {present}")
     if report.conflicts:
         listed = "\n".join(f"  - {clean(str(one))}" for one in report.conflicts)
-        raise Problem(f"nothing was changed, {len(report.conflicts)} conflicts:\n{listed}", "resolve them and run it again")
+        raise Problem(
+            f"nothing was changed, {counted(len(report.conflicts), 'conflict')}:\n{listed}", "resolve them and run it again"
+        )
     say(f"done: {len(report.made)} made, {len(report.present)} present already")
     if access is not None:
         _print_access(access)

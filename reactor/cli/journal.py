@@ -30,6 +30,7 @@ from reactor.cli.common import (
 )
 from reactor.cli.concerned import concerned
 from reactor.cli.local import open_journal
+from reactor.sentences import counted
 
 if TYPE_CHECKING:
     from reactor.settings import Settings
@@ -163,7 +164,7 @@ def export(config: ConfigOption = None, output: OutputOption = None) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(everything, file, indent=2)
         file.write("\n")
-    say(f"wrote {len(everything['signatures'])} signatures to {output}")
+    say(f"wrote {counted(len(everything['signatures']), 'signature')} to {output}")
 
 
 def _print_holds(active: list[dict[str, Any]]) -> None:
@@ -175,7 +176,7 @@ def _print_holds(active: list[dict[str, Any]]) -> None:
 def _print_signatures(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
-    table = Table("at (UTC)", "what", "attempt", title=f"last {len(rows)} signatures", title_justify="left")
+    table = Table("at (UTC)", "what", "attempt", title=f"last {counted(len(rows), 'signature')}", title_justify="left")
     # Broken over lines where the terminal is narrow, never cut: keys are there to be copied.
     table.add_column("event", overflow="fold")
     table.add_column("digest", overflow="fold")

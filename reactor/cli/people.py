@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from reactor.documents.models import Heartbeat
 from reactor.handlers.heartbeat import verified_heartbeat
-from reactor.health import Phase, Standing, standing_of
+from reactor.health import Phase, Standing, seconds_ahead, standing_of
 
 CLONE_SECONDS: Final = 120.0
 """Heartbeats of one key from two hosts within this time: it moved, or two processes run with it."""
@@ -38,11 +38,13 @@ class Person:
 
 @dataclass(slots=True)
 class People:
-    """All validators that are configured or heard, by address; `forged`: heartbeats that do not verify."""
+    """All validators that are configured or heard, by address; `forged`: heartbeats that do not verify;
+    `ahead`: those that are dated too far ahead to be of the present, in words."""
 
     persons: list[Person]
     forged: int = 0
     clones: list[str] = field(default_factory=list)
+    ahead: list[str] = field(default_factory=list)
 
     def by_pocket_key(self) -> dict[str, Person]:
         """Who says that he holds which vault key."""
@@ -56,18 +58,22 @@ def people(rows: Iterable[Mapping[str, Any]], configured: Sequence[str], now: da
     """
     beats: dict[str, Heartbeat] = {}
     clones: list[str] = []
+    ahead: list[str] = []
     forged = others
     for row in rows:
         beat = verified_heartbeat(row)
         if beat is None:
             forged += 1
-        elif beat.eth_address not in beats:
+            continue
+        if dated := seconds_ahead(beat, now):
+            ahead.append(f"{beat.eth_address} on {beat.hostname} is dated {dated:.0f} s ahead")
+        if beat.eth_address not in beats:
             beats[beat.eth_address] = beat
-        elif beat.phase != Phase.STOPPED and (now - beat.updated_at).total_seconds() <= CLONE_SECONDS:
+        elif beat.phase != Phase.STOPPED and abs((now - beat.updated_at).total_seconds()) <= CLONE_SECONDS:
             clones.append(f"{beat.eth_address} on {beats[beat.eth_address].hostname} and {beat.hostname}")
     addresses = [*configured, *sorted(set(beats) - set(configured))]
     persons = [Person(one, one in configured, standing_of(beats.get(one), now), beats.get(one)) for one in addresses]
-    return People(persons, forged, clones)
+    return People(persons, forged, clones, ahead)
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,8 +132,10 @@ def _print_people(found: Snapshot) -> None:
             say(f"{one.address}: {note}")
     for clone in found.people.clones:
         warn(f"one key on two hosts within two minutes: {clean(clone)}; unless it just moved, stop one of them")
+    for dated in found.people.ahead:
+        warn(f"the heartbeat of {clean(dated)}: its clock or the clock here was wrong, and newer ones count")
     if found.people.forged:
-        warn(f"{found.people.forged} heartbeats do not verify: somebody else wrote them")
+        warn(f"heartbeats that do not verify: {found.people.forged}; somebody else wrote them")
     for strength in found.strengths:
         if not strength.enough:
             warn(f"too few can sign {strength.what}s: they wait")

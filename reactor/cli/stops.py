@@ -23,7 +23,6 @@ from reactor.cli.audited import (
     WhyOption,
     audit_after,
     audit_first,
-    counted,
     entry_of,
     require_why,
     tell_dry,
@@ -43,6 +42,7 @@ from reactor.cli.common import (
 from reactor.cli.concerned import Concerned, concerned
 from reactor.cli.local import open_journal
 from reactor.cli.targets import resolve
+from reactor.sentences import counted
 
 if TYPE_CHECKING:
     from reactor.settings import Settings
@@ -252,7 +252,7 @@ def _release_attempt(
     audit_first(settings, Act("release", asked, why), matches)
     allowed = journal.release_attempt(event, operator(), why, number)
     ended = sum(journal.release(one, operator(), why) for one in stopping)
-    done = f"attempt {allowed} of {event} may be signed" + (f"; {ended} hold released" if ended else "")
+    done = f"attempt {allowed} of {event} may be signed" + (f"; {counted(ended, 'hold')} released" if ended else "")
     _tell(journal, {"event": event, "attempt": allowed, "released": ended}, done, matches, as_json=as_json)
 
 

@@ -26,6 +26,7 @@ from reactor.flows.common import (
 from reactor.flows.decisions import Complete, Decision, Move, Repair, Rest, Sign, Wait, Wake
 from reactor.flows.facts import Blocked, MintFacts
 from reactor.flows.refusals import refilled, refusal
+from reactor.sentences import counted
 
 OUTCOME: Final = "mint"
 
@@ -128,7 +129,7 @@ def _amount(facts: MintFacts) -> int:
 def _enough(facts: MintFacts) -> Complete | None:
     valid = len(facts.signatures.valid)
     need = facts.quorum.threshold
-    return Complete(f"{valid} signatures, {need} needed") if valid >= need else None
+    return Complete(f"{counted(valid, 'signature')}, {need} needed") if valid >= need else None
 
 
 def _for_signatures(facts: MintFacts) -> Wait:

@@ -5,7 +5,7 @@ It listens for two things: another bridge identity (trust rule 8), and another p
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final
 
@@ -17,9 +17,23 @@ from reactor.documents.models import Heartbeat, OpenDocument
 from reactor.handlers.context import Context
 from reactor.handlers.evidence import heartbeat_known
 from reactor.handlers.peers import Peers
-from reactor.handlers.twins import FRESH_SECONDS, SILENT_BEATS, Twins, scope_of
+from reactor.handlers.twins import SILENT_BEATS, Twins, scope_of
+from reactor.health import (
+    FRESH_SECONDS,
+    Ability,
+    Facts,
+    HoldFacts,
+    Phase,
+    Problem,
+    cannot,
+    phase_of,
+    problems_of,
+    rank,
+    seconds_ahead,
+    signs,
+)
 from reactor.health import SIGNING as BOTH
-from reactor.health import Ability, Facts, HoldFacts, Phase, Problem, cannot, phase_of, problems_of, signs
+from reactor.sentences import counted
 from reactor.state.holds import PAUSED, SIGNING, Hold, direction_scope
 from reactor.state.problems import StateProblem
 from reactor.state.rows import EventKind
@@ -87,7 +101,8 @@ class Instance:
 @dataclass(slots=True)
 class Hearts:
     """Writes the own heartbeat and judges those of the others. `seen`: the newest verified one of each address that was asked
-    for, `places` under which `_id` it lies. `threshold` (0: not known yet) and `member`: what the contract said last.
+    for, `places` under which `_id` it lies, `heard_at` when it came, by the own monotonic clock. `threshold` (0: not known yet)
+    and `member`: what the contract said last.
     """
 
     context: Context
@@ -100,6 +115,7 @@ class Hearts:
     member: bool | None = None
     seen: dict[str, Heartbeat] = field(default_factory=dict)
     places: dict[str, Any] = field(default_factory=dict)
+    heard_at: dict[str, float] = field(default_factory=dict)
     monotonic: Callable[[], float] = monotonic
     twins: Twins = field(init=False)
     _holds: Sequence[Hold] = ()
@@ -207,9 +223,29 @@ class Hearts:
         for one in heard:
             before = self.seen.get(one.eth_address)
             # SECURITY: one that was put back is older than what was heard already, and replaces nothing.
-            if before is None or one.updated_at >= before.updated_at:
-                self.seen[one.eth_address] = one
-                self.places[one.eth_address] = one.id
+            if before is None or rank(one, now) >= rank(before, now):
+                self._take_in(one, before, now)
+
+    def _take_in(self, one: Heartbeat, before: Heartbeat | None, now: datetime) -> None:
+        self.seen[one.eth_address] = one
+        self.places[one.eth_address] = one.id
+        if before is None or (before.instance, before.counter) != (one.instance, one.counter):
+            self.heard_at[one.eth_address] = self.monotonic()
+        ahead = seconds_ahead(one, now)
+        if ahead and not (before and seconds_ahead(before, now)):
+            logger.warning(
+                "the heartbeat of {} is dated {:.0f} s ahead: its clock or the clock here is wrong", one.eth_address, ahead
+            )
+
+    @property
+    def problems(self) -> list[str]:
+        """Who is heard with a date far ahead of the clock here, in words."""
+        now = self.context.now()
+        return [
+            f"the heartbeat of {one.eth_address} is dated {ahead:.0f} s ahead: its clock or the clock here is wrong"
+            for one in self.others()
+            if (ahead := seconds_ahead(one, now))
+        ]
 
     def others(self) -> list[Heartbeat]:
         """The newest verified heartbeats of the others."""
@@ -229,18 +265,27 @@ class Hearts:
                 self.peers.left(address)
             elif self.peers is not None:
                 self.peers.heard(address, (heard.instance, heard.counter))
-            if (now - heard.updated_at).total_seconds() <= FRESH_SECONDS:
+            if heard.phase != Phase.STOPPED and self._speaks_now(heard, now):
                 others[address] = heard.identity
         different = sorted(address for address, identity in others.items() if identity != own)
         # SECURITY: trust rule 8. One that stands alone against M others is the one with the wrong configuration.
         clash = ""
         if len(different) >= quorum.threshold:
-            clash = f"{len(different)} validators run another bridge identity than {own[:12]}: compare `reactor check`"
+            who = counted(len(different), "validator runs", "validators run")
+            clash = f"{who} another bridge identity than {own[:12]}: compare `reactor check`"
         if clash and not self.clash:
             logger.error("signing stops: {}", clash)
         if self.clash and not clash:
             logger.warning("signing goes on: too few others run another bridge identity than {}", own[:12])
         self.clash = clash
+
+    def _speaks_now(self, heard: Heartbeat, now: datetime) -> bool:
+        """Whether it says something about the present.
+
+        SECURITY: by its date, and by when it came: one that is dated far ahead counts once, not for ever.
+        """
+        came = self.monotonic() - self.heard_at[heard.eth_address]
+        return (now - heard.updated_at).total_seconds() <= FRESH_SECONDS and came <= FRESH_SECONDS
 
     def _note_membership(self, *, member: bool) -> None:
         before, self.member = self.member, member
@@ -262,23 +307,24 @@ def verified_heartbeat(row: Mapping[str, Any]) -> Heartbeat | None:
 
 
 async def verified_heartbeats(store: Store, addresses: Collection[str]) -> tuple[list[Mapping[str, Any]], int]:
-    """Those that verify, newest first, of `addresses` and of a few others; and how many more lie there, forged or foreign.
+    """Those that verify, newest first (see `rank`), of `addresses` and of a few others; how many more lie there.
 
     It reads them all, whatever their number, for half a minute at most: for people, not for a loop.
     """
-    good: list[Mapping[str, Any]] = []
+    good: list[tuple[Heartbeat, Mapping[str, Any]]] = []
     strangers = more = 0
     until = monotonic() + _SEARCH_SECONDS
     async for row in each_heartbeat(store):
-        if verified_heartbeat(row) is None:
+        if (beat := verified_heartbeat(row)) is None:
             more += 1
-        elif row["eth_address"] in addresses:
-            good.append(row)
+        elif beat.eth_address in addresses:
+            good.append((beat, row))
         elif strangers < _MOST_STRANGERS:
             strangers += 1
-            good.append(row)
+            good.append((beat, row))
         else:
             more += 1
         if monotonic() > until or len(good) >= _MOST_HONEST:
             break
-    return sorted(good, key=lambda row: row["updated_at"], reverse=True), more
+    now = datetime.now(UTC)
+    return [row for _, row in sorted(good, key=lambda one: rank(one[0], now), reverse=True)], more

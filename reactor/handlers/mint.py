@@ -138,7 +138,7 @@ class MintHandler(RequestHandler[Mint, MintFacts]):
             signer=self.context.me.address,
             signature=signature,
             by=self.context.me.address,
-            reason=f"1 signatures, {quorum.threshold} needed",
+            reason=f"1 signature, {quorum.threshold} needed",
             now=self.context.now(),
             rings_at=quorum.threshold,
             threshold=quorum.threshold,

@@ -22,6 +22,7 @@ from reactor.handlers.display import Label, show, turn_at
 from reactor.handlers.plan import Plan
 from reactor.handlers.sources import Origin, removed
 from reactor.keys.signer import Signer
+from reactor.sentences import counted
 from reactor.state.holds import event_scope
 from reactor.state.journal import JournalEntry
 from reactor.state.verdicts import Refused
@@ -408,7 +409,7 @@ class RequestHandler(ABC, Generic[D, F]):
             signer=plan.facts.own_key,
             signature=signature,
             by=self.context.me.address,
-            reason=f"{len(plan.facts.signatures.valid) + 1} signatures, {plan.needed} needed",
+            reason=f"{counted(len(plan.facts.signatures.valid) + 1, 'signature')}, {plan.needed} needed",
             now=self.context.now(),
             rings_at=plan.needed,
             order=plan.order,

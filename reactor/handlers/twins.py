@@ -15,9 +15,8 @@ from loguru import logger
 
 from reactor.documents.bridge import Bridge
 from reactor.documents.models import Heartbeat
+from reactor.health import FRESH_SECONDS
 
-FRESH_SECONDS: Final = 900.0
-"""A heartbeat older than this, or dated farther ahead, says nothing about the present."""
 SILENT_BEATS: Final = 3
 """So many heartbeats may be left out by one that lives: another validator counts as down after them, and after so many own pauses
 in which another process leaves its question unanswered a new one signs."""

@@ -22,7 +22,7 @@ _STATE_SECONDS: Final = 90.0
 """Longer than a file that another process has locked is waited for."""
 _CHAIN_SECONDS: Final = 150.0
 """The checks of one chain follow each other, each with its own time-out."""
-_MONGO: Final = "check MONGODB_URI and that a majority of the replica set runs"
+_MONGO: Final = "check mongo.uri and that a majority of the replica set runs"
 _ETHEREUM: Final = "check ethereum.rpc_urls and the nodes behind them"
 _CONTRACTS: Final = "check ethereum.mint_controller_address and ethereum.wrapped_pocket_address: is this their chain?"
 _POCKET: Final = "check pocket.rpc_urls and the nodes behind them"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from reactor.preflight.results import CheckResult, failed, passed
+from reactor.sentences import counted
 from reactor.settings.model import EthereumSettings, PocketSettings
 
 
@@ -25,6 +26,8 @@ def compared(
     hosts = {urlsplit(url).hostname for url in section.rpc_urls}
     if len(hosts) < section.agreement:
         # SECURITY: one provider behind several URLs agrees with itself.
-        detail = f"{section.agreement} endpoints must agree, all are of {len(hosts)} host(s): one of them can lie for several"
+        detail = (
+            f"{section.agreement} endpoints must agree, all are of {counted(len(hosts), 'host')}: one of them can lie for several"
+        )
         return [*results, failed(f"{chain} agreement", detail, "use endpoints of different providers", "warning")]
     return [*results, passed(f"{chain} agreement", f"{section.agreement} of {len(section.rpc_urls)} endpoints must agree")]

@@ -12,6 +12,7 @@ from reactor.chains.ethereum.types import CallTrial, ContractFacts, Head
 from reactor.foreign import shown
 from reactor.preflight.endpoints import compared
 from reactor.preflight.results import CheckResult, Level, failed, passed
+from reactor.sentences import counted
 from reactor.settings import Settings
 
 _OLDEST_HEAD_SECONDS: Final = 300.0
@@ -121,7 +122,9 @@ def check_members(settings: Settings, facts: ContractFacts, own: str, *, observe
         remedy = "remove them from ethereum.validator_addresses, or have them added to the contract"
         results.append(failed("members", f"configured but not in the contract: {', '.join(unknown)}", remedy, "warning"))
     if facts.validator_count > len(facts.validators):
-        detail = f"the contract counts {facts.validator_count} validators, {len(facts.validators)} of them are known here"
+        detail = (
+            f"the contract counts {counted(facts.validator_count, 'validator')}, {len(facts.validators)} of them are known here"
+        )
         results.append(failed("members", detail, "add the others to ethereum.validator_addresses", "warning"))
     if facts.threshold > facts.validator_count or facts.threshold < 1:
         detail = f"threshold {facts.threshold} of {facts.validator_count} validators: nothing can be minted"

@@ -9,8 +9,7 @@ from typing import Final
 
 from reactor.documents.models import Heartbeat
 from reactor.handlers.heartbeat import verified_heartbeat, verified_heartbeats
-from reactor.handlers.twins import FRESH_SECONDS
-from reactor.health import Phase
+from reactor.health import FRESH_SECONDS, Phase, seconds_ahead
 from reactor.parts import bridge_of
 from reactor.preflight.results import CheckResult, Level, failed, passed
 from reactor.settings import Settings
@@ -28,7 +27,11 @@ async def check_indexes(store: Store) -> list[CheckResult]:
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         detail = "; ".join(f"{one.collection}: {one.problem}" for one in problems[:5]) + more
-        return [failed("indexes", detail, "run `reactor init-db`")]
+        remedy = "run `reactor init-db`"
+        if not any(await store.database.list_collection_names()):
+            detail = f"database {store.database.name} holds nothing"
+            remedy = "correct mongo.database if this is not the name that all validators share; else run `reactor init-db`"
+        return [failed("indexes", detail, remedy)]
     return [passed("indexes", f"complete in database {store.database.name}")]
 
 
@@ -62,10 +65,11 @@ async def check_others(store: Store, settings: Settings, own: str, members: Cont
     fresh = {
         address: one
         for address, one in heard.items()
-        if (now - one.updated_at).total_seconds() <= FRESH_SECONDS and one.phase != Phase.STOPPED
+        # One that is dated far ahead says nothing about the present: the clock here is compared with the cluster's.
+        if abs((now - one.updated_at).total_seconds()) <= FRESH_SECONDS and one.phase != Phase.STOPPED
     }
     expected = [address for address in settings.ethereum.validator_addresses if address in members and address != own]
-    return [_identities(fresh, identity, threshold), _presence(fresh, heard, expected)]
+    return [_identities(fresh, identity, threshold), _presence(fresh, heard, expected, now)]
 
 
 def _identities(fresh: dict[str, Heartbeat], identity: str, threshold: int) -> CheckResult:
@@ -79,13 +83,16 @@ def _identities(fresh: dict[str, Heartbeat], identity: str, threshold: int) -> C
     return failed("identity of others", f"own {identity[:12]}; {shown}", remedy, level)
 
 
-def _presence(fresh: dict[str, Heartbeat], heard: dict[str, Heartbeat], expected: list[str]) -> CheckResult:
+def _last(beat: Heartbeat, now: datetime) -> str:
+    ahead = ", ahead of the clock here: one of the two is wrong" if seconds_ahead(beat, now) else ""
+    return f"last {beat.updated_at:%Y-%m-%d %H:%M:%S} UTC{ahead}"
+
+
+def _presence(fresh: dict[str, Heartbeat], heard: dict[str, Heartbeat], expected: list[str], now: datetime) -> CheckResult:
     missing = [address for address in expected if address not in fresh]
     if not missing:
         return passed("other validators", f"{len(fresh)} of {len(expected)} are up")
-    shown = ", ".join(
-        f"{one} (last {heard[one].updated_at:%Y-%m-%d %H:%M:%S} UTC)" if one in heard else f"{one} (never)" for one in missing
-    )
+    shown = ", ".join(f"{one} ({_last(heard[one], now)})" if one in heard else f"{one} (never)" for one in missing)
     return failed(
         "other validators", f"no fresh heartbeat of {shown}", "ask their operators; payouts need every vault key", "warning"
     )

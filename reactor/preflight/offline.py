@@ -16,7 +16,7 @@ from reactor.preflight.results import CheckResult, failed, isolated, passed
 from reactor.preflight.vault_order import MOST_TRIED_WHOLE, fitting_order
 from reactor.settings import Settings
 
-_URI: Final = "correct mongo.uri (MONGODB_URI)"
+_URI: Final = "correct mongo.uri"
 KEYS: Final = "check the key's URI and where it leads"
 
 FIELDS: Final = {

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reactor.sentences import counted
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -32,5 +34,5 @@ class SettingsError(Exception):
     def __init__(self, faults: Sequence[Fault], source: str) -> None:
         self.faults = list(faults)
         self.source = source
-        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        count = counted(len(self.faults), "fault")
         super().__init__("\n".join([f"{count} in the configuration ({source}):", *(f"  - {f}" for f in self.faults)]))

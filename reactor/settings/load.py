@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from reactor.settings.faults import Fault, SettingsError
 from reactor.settings.fields import env_name, settings_fields
 from reactor.settings.model import Settings
-from reactor.settings.sources import find_file, merge, nearest, read_environment, read_toml, resolve_files
+from reactor.settings.sources import find_file, merge, named_by, nearest, read_environment, read_toml, resolve_files
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -24,7 +24,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
         SettingsError: with every fault, each naming field, environment variable and remedy.
     """
     file = find_file(path, environ)
-    tree, faults = read_toml(file) if file is not None else ({}, [])
+    tree, faults = read_toml(file, named_by(path, environ)) if file is not None else ({}, [])
     if file is not None and not faults:
         faults += resolve_files(tree, file.absolute().parent)
     from_environment, more = read_environment(environ, tree)

@@ -15,6 +15,7 @@ from reactor.settings.links import is_service_link
 from reactor.textfile import BOM, NotTextError, decode_text
 
 CONFIG_ENV = "REACTOR_CONFIG"
+CONFIG_OPTION = "--config"
 DEFAULT_FILE = "reactor.toml"
 RESERVED_PREFIX = "REACTOR_DEV_"
 """Names that development tools may use beside the settings."""
@@ -33,23 +34,30 @@ def find_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
 
 
-def read_toml(path: Path) -> tuple[Tree, list[Fault]]:
-    """Read the file; a relative `state.directory` in it is meant from the file's own folder."""
+def named_by(path: Path | None, environ: Mapping[str, str]) -> str:
+    """What chose the file: the option, the variable, or neither, where `reactor.toml` was there."""
+    if path is not None:
+        return CONFIG_OPTION
+    return CONFIG_ENV if environ.get(CONFIG_ENV, "").strip() else DEFAULT_FILE
+
+
+def read_toml(path: Path, named: str = CONFIG_OPTION) -> tuple[Tree, list[Fault]]:
+    """Read the file; a relative `state.directory` in it is meant from the file's own folder. `named`: what chose it."""
     raw, problem = _content(path)
     if problem:
-        return {}, [Fault("", CONFIG_ENV, f"{path} {problem}", "Check the path of the file")]
+        return {}, [Fault("", named, f"{path} {problem}", "Check the path of the file")]
     if len(raw) > MAX_FILE_BYTES:
-        return {}, [Fault("", CONFIG_ENV, f"{path} is too large for a configuration", "Name the right file")]
+        return {}, [Fault("", named, f"{path} is too large for a configuration", "Name the right file")]
     try:
         tree = tomllib.loads(decode_text(raw))
     except tomllib.TOMLDecodeError as error:
         # The parser's text names place and kind, and single characters, never a value.
-        return {}, [Fault("", CONFIG_ENV, f"{path} is not TOML: {error}", "Correct that line")]
+        return {}, [Fault("", named, f"{path} is not TOML: {error}", "Correct that line")]
     except NotTextError as error:
-        return {}, [Fault("", CONFIG_ENV, f"{path} {error}", "Save it as UTF-8")]
+        return {}, [Fault("", named, f"{path} {error}", "Save it as UTF-8")]
     except (ValueError, RecursionError) as error:
         # A number of thousands of digits, arrays in arrays without end: TOML's own error covers neither of them.
-        return {}, [Fault("", CONFIG_ENV, f"{path} cannot be read as TOML: {meaning(error)}", "Name the right file")]
+        return {}, [Fault("", named, f"{path} cannot be read as TOML: {meaning(error)}", "Name the right file")]
     state = tree.get("state")
     if isinstance(state, dict) and isinstance(directory := state.get("directory"), str) and directory.strip():
         place = expanded(directory.strip())

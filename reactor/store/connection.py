@@ -168,7 +168,7 @@ class Store:
                 hello = await self.client.admin.command("hello")
                 if not hello.get("setName"):
                     raise StoreProblem(
-                        "MONGODB_URI",
+                        "mongo.uri",
                         "the server is not a replica set",
                         "start mongod with --replSet and initiate it: change streams need it",
                     )
@@ -199,11 +199,11 @@ class Store:
             problem = "a file that it names holds no certificate"
             if error.filename is not None:
                 problem = f"the file {error.filename} that it names cannot be read ({error.strerror})"
-            raise StoreProblem("MONGODB_URI", problem, "check tlsCAFile, tlsCertificateKeyFile and tlsCRLFile") from None
+            raise StoreProblem("mongo.uri", problem, "check tlsCAFile, tlsCertificateKeyFile and tlsCRLFile") from None
         except (PyMongoError, ValueError, TypeError, UserWarning):
             # SECURITY: the driver's own words may quote parts of the URI, the password among them.
             raise StoreProblem(
-                "MONGODB_URI",
+                "mongo.uri",
                 "its TLS options do not fit each other, or the files that they name",
                 "check tls, tlsCertificateKeyFile and its password, tlsCRLFile and tlsAllowInvalidCertificates",
             ) from None
@@ -227,7 +227,7 @@ def _parsed(uri: str) -> MongoUri:
     try:
         return parse_mongo_uri(uri)
     except MongoUriProblem as error:
-        raise StoreProblem("MONGODB_URI", error.problem, error.remedy) from None
+        raise StoreProblem("mongo.uri", error.problem, error.remedy) from None
 
 
 def _tls_reason(text: str) -> str:
@@ -239,25 +239,27 @@ def _tls_reason(text: str) -> str:
 
 def _explain(error: PyMongoError, database: str) -> StoreProblem:
     if isinstance(error, UnreadableAnswer):
-        return StoreProblem("MONGODB_URI", str(error), "check host and port: is it a MongoDB, and nothing between it and here?")
+        return StoreProblem("mongo.uri", str(error), "check host and port: is it a MongoDB, and nothing between it and here?")
     if isinstance(error, OperationFailure) and error.code in _LOGIN_REFUSED:
-        return StoreProblem(
-            "MONGODB_URI", "the server refuses the login", "check user and password or certificate, and authSource"
-        )
+        return StoreProblem("mongo.uri", "the server refuses the login", "check user and password or certificate, and authSource")
     if isinstance(error, OperationFailure) and error.code == _UNAUTHORIZED:
-        return StoreProblem("MONGODB_URI", f"the user may not read database {database}", "give it the role for validators")
+        return StoreProblem(
+            "mongo.database",
+            f"the user may not read database {database}",
+            "correct mongo.database (the name that `reactor init-db` was run with), or give the user the role for validators",
+        )
     if isinstance(error, ConnectionFailure) and any(word in str(error) for word in _TLS_WORDS):
         return StoreProblem(
-            "MONGODB_URI",
+            "mongo.uri",
             f"no TLS connection: {_tls_reason(str(error))}",
             "check tls, tlsCAFile, tlsCertificateKeyFile and that the server's certificate names the host of the URI",
         )
     if isinstance(error, ServerSelectionTimeoutError):
         return StoreProblem(
-            "MONGODB_URI", "no primary can be reached", "check host, port, replicaSet and that a majority of the nodes runs"
+            "mongo.uri", "no primary can be reached", "check host, port, replicaSet and that a majority of the nodes runs"
         )
     if error.timeout:
-        return StoreProblem("MONGODB_URI", "the primary reaches no majority of its replica set", "start the missing nodes")
+        return StoreProblem("mongo.uri", "the primary reaches no majority of its replica set", "start the missing nodes")
     if isinstance(error, ConnectionFailure):
-        return StoreProblem("MONGODB_URI", "the connection to the server failed", "check host, port and TLS settings")
-    return StoreProblem("MONGODB_URI", sentence(error), "see the server's log")
+        return StoreProblem("mongo.uri", "the connection to the server failed", "check host, port and TLS settings")
+    return StoreProblem("mongo.uri", sentence(error), "see the server's log")

@@ -12,7 +12,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import PyMongoError
 
 from reactor.documents.statuses import REQUESTS, TERMINAL, Collection, Status
-from reactor.sentences import meaning
+from reactor.sentences import counted, meaning
 from reactor.store.connection import Document, Store
 from reactor.store.problem import StoreProblem
 from reactor.store.reading import DISPLACED, KEY_FIELDS
@@ -133,7 +133,7 @@ async def init_db(store: Store) -> Report:
                     await _make(store, role, state, report)
     except PyMongoError as error:
         raise StoreProblem(
-            "MONGODB_URI",
+            "mongo.uri",
             f"init-db failed: {meaning(error)}",
             "run it as a user with the role dbAdmin on the database; it may be run again",
         ) from error
@@ -210,8 +210,8 @@ async def _malformed(store: Store, role: Collection) -> list[Problem]:
     ids = [row["_id"] async for row in store.collection(role).find(query, {"_id": 1}).limit(_SHOWN)]
     if not ids:
         return []
-    count = await store.collection(role).count_documents(query)
-    return [Problem(store.names[role], f"{count} documents break the schema, among them {_shown(ids)}", "mend or remove them")]
+    count = counted(await store.collection(role).count_documents(query), "document breaks", "documents break")
+    return [Problem(store.names[role], f"{count} the schema, among them {_shown(ids)}", "mend or remove them")]
 
 
 async def _make(store: Store, role: Collection, state: _State, report: Report) -> None:

@@ -10,6 +10,7 @@ from loguru import logger
 from pymongo.errors import BulkWriteError
 
 from reactor.documents.statuses import Collection
+from reactor.sentences import counted
 from reactor.store.connection import Document, Store
 from reactor.store.reading import BATCH, DISPLACED, KEY_FIELDS, Key, find_ids, natural_key
 from reactor.store.retrying import DUPLICATE_KEY, is_passing, retrying
@@ -118,7 +119,7 @@ async def free_key(store: Store, collection: Collection, document: Mapping[str, 
     moved = await _displace(store, collection, {**holds, **of_bridge}, {**dict.fromkeys(of_bridge, ""), **mark})
     moved += await _displace(store, collection, holds, mark)
     if moved:
-        logger.warning("{} {}: took its key from {} other document(s)", collection.value, keep, moved)
+        logger.warning("{} {}: took its key from {}", collection.value, keep, counted(moved, "other document"))
     return moved
 
 

@@ -111,7 +111,7 @@ async def create_roles(store: Store, users: Sequence[UserSpec] = ()) -> RolesRep
             await _user(store, user, report)
     except PyMongoError as error:
         raise StoreProblem(
-            "MONGODB_URI",
+            "mongo.uri",
             f"roles and users could not be made: {meaning(error)}",
             "run it as a user with the role userAdminAnyDatabase (for a hosted cluster: make them by its own means); "
             "it may be run again",

@@ -135,7 +135,7 @@ async def test_a_majority_that_is_gone_is_named() -> None:
 
 async def test_nobody_there_is_named() -> None:
     (port,) = free_ports(1)
-    with pytest.raises(StoreProblem, match="MONGODB_URI: no primary can be reached; check host, port"):
+    with pytest.raises(StoreProblem, match=r"mongo\.uri: no primary can be reached; check host, port"):
         await Store.connect(f"mongodb://127.0.0.1:{port}/?replicaSet=rs0", "bridge", timeout_ms=500)
 
 

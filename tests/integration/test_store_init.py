@@ -110,8 +110,8 @@ CONFLICTS = {
     twice: ("burns", "2 documents have the same transaction_hash + burn_index"),
     other_index_of_that_name: ("burns", "index open on ['amount'] stands in the way of open"),
     not_unique: ("mints", "index transaction_hash_1 on ['transaction_hash'] stands in the way of unique_key"),
-    broken_document: ("invalidMints", "1 documents break the schema"),
-    foreign_id: ("mints", "1 documents break the schema, among them text"),
+    broken_document: ("invalidMints", "1 document breaks the schema"),
+    foreign_id: ("mints", "1 document breaks the schema, among them text"),
 }
 
 

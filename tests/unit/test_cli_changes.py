@@ -145,7 +145,7 @@ def test_an_unknown_threshold_is_left_out():
     log = Log()
     log.changes.threshold = 0
     log.see(inserted=True)
-    assert " 1 signatures" in log.see(signers=[ALICE], signatures=["x"])[0][1]
+    assert " 1 signature  signed" in log.see(signers=[ALICE], signatures=["x"])[0][1]
 
 
 def test_why_it_waits_is_told_when_the_reason_changes():

@@ -157,7 +157,7 @@ def test_config_show_masks_secrets(options, tmp_path, capsys):
 def test_an_unreachable_database_is_told_with_its_remedy_and_without_its_password(tmp_path, capsys):
     assert main(["status", "-c", str(write_config(tmp_path))]) == 1
     shown = capsys.readouterr().err
-    assert "error: MONGODB_URI" in shown
+    assert "error: mongo.uri" in shown
     assert "remedy: " in shown
     assert PASSWORD not in shown
     assert "Traceback" not in shown

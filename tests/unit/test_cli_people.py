@@ -1,13 +1,16 @@
 """How many can sign, and whether that is enough: of those who are configured, by what their heartbeats say."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from coincurve import PrivateKey
 
-from reactor.cli.people import People, Person, strengths
+from reactor.cli.people import People, Person, people, strengths
+from reactor.documents.heartbeats import heartbeat_digest
 from reactor.documents.models import Heartbeat
-from reactor.health import standing_of
+from reactor.health import FRESH_SECONDS, standing_of
+from reactor.keys.local import Secp256k1Signer
 
 pytestmark = pytest.mark.unit
 
@@ -40,6 +43,32 @@ def counted(*persons: Person, keys: int = 3) -> list[tuple[int, int, int, bool]]
 
 def never(number: int) -> Person:
     return Person(f"0x{number}", True, standing_of(None, NOW))
+
+
+async def signed(key: Secp256k1Signer, host: str, ahead: float, **said: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "eth_address": key.address,
+        "hostname": host,
+        "instance": host,
+        "healthy": True,
+        "phase": "running",
+        "updated_at": NOW + timedelta(seconds=ahead),
+        "interval_ms": 30_000,
+        "signs": ["mint", "payout"],
+        **said,
+    }
+    return {**fields, "signature": "0x" + (await key.sign(heartbeat_digest(fields))).hex()}
+
+
+async def test_a_date_far_ahead_is_told_and_hides_nothing() -> None:
+    key = Secp256k1Signer(PrivateKey(b"\1" * 32), "test")
+    rows = [await signed(key, "new", -10.0), await signed(key, "wrong", 10 * FRESH_SECONDS)]
+    found = people(rows, [key.address], NOW)
+    assert found.ahead == [f"{key.address} on wrong is dated 9000 s ahead"]
+    assert found.clones == [], "it says nothing about the last two minutes"
+    assert [one.state for one in found.persons] == ["up"]
+    twins = people([rows[0], await signed(key, "twin", 20.0)], [key.address], NOW)
+    assert (twins.ahead, len(twins.clones)) == ([], 1)
 
 
 ALL = [person(1), person(2), person(3)]

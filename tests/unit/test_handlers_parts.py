@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loguru import logger
 
-from reactor.documents.heartbeats import heartbeat_digest
+from reactor.documents.heartbeats import heartbeat_digest, milliseconds
 from reactor.documents.models import OpenDocument
 from reactor.documents.statuses import Collection
 from reactor.flows.facts import SignatureView
@@ -17,7 +18,7 @@ from reactor.handlers.heartbeat import Hearts, Instance, Pulse, verified_heartbe
 from reactor.handlers.peers import Peers
 from reactor.handlers.reconcile import Reconciler
 from reactor.handlers.signatures import Signatures
-from reactor.health import Ability
+from reactor.health import FRESH_SECONDS, Ability
 from reactor.state.rows import EventKind
 from tests.unit.handler_world import NOW, World, burn, deposit
 
@@ -171,6 +172,64 @@ async def test_the_last_heartbeat_says_that_it_stopped_and_takes_it_out_of_the_t
     assert verified_heartbeat(last) is not None
     assert (last["phase"], last["healthy"], last["signs"]) == ("stopped", False, [])
     assert last["cannot"] == [one.value for one in Ability]
+
+
+class Others:
+    """The other validators, as their heartbeats are heard; `at` is the own monotonic clock."""
+
+    def __init__(self, world: World) -> None:
+        self.at = 0.0
+        self.world = world
+        self.counter = 0
+        self.own = hearts(world)
+        self.own.monotonic = lambda: self.at
+
+    async def say(self, *, seconds: float = 0.0, **said: Any) -> None:
+        """A heartbeat of each, dated so many seconds ahead of the clock here."""
+        rows = []
+        for key in self.world.keys[1:]:
+            self.counter += 1
+            fields = self.own._fields(self.own.pulse()) | {"eth_address": key.address, "counter": self.counter}
+            beat = {**fields, "updated_at": milliseconds(NOW + timedelta(seconds=seconds)), **said}
+            rows.append({**beat, "signature": "0x" + (await key.sign(heartbeat_digest(beat))).hex()})
+        self.own.listen(rows, [key.address for key in self.world.keys])
+        await self.own.compare()
+
+    @property
+    def dates(self) -> set[float]:
+        return {(one.updated_at - NOW).total_seconds() for one in self.own.others()}
+
+
+@pytest.mark.parametrize(("phase", "stops"), [("running", True), ("starting", True), ("stopped", False)])
+async def test_who_has_stopped_runs_no_other_identity(world: World, phase: str, stops: bool) -> None:
+    others = Others(world)
+    await others.say(identity="another", phase=phase)
+    assert bool(others.own.clash) is stops
+
+
+async def test_a_date_far_ahead_does_not_count_for_ever(world: World, told: list[str]) -> None:
+    others = Others(world)
+    await others.say(seconds=10 * FRESH_SECONDS, identity="another")
+    assert others.own.clash, "it was said just now, whatever its date"
+    assert len([one for one in others.own.problems if "is dated 9000 s ahead" in one]) == 2
+    assert len([line for line in told if "is dated 9000 s ahead" in line]) == 2
+    others.at += FRESH_SECONDS + 1
+    await others.own.compare()
+    assert others.own.clash == "", "nothing was heard since"
+    await others.say()
+    assert others.dates == {0.0}
+    assert others.own.problems == []
+
+
+async def test_a_date_far_ahead_replaces_none_of_the_present(world: World) -> None:
+    others = Others(world)
+    await others.say()
+    await others.say(seconds=10 * FRESH_SECONDS, identity="another")
+    assert (others.dates, others.own.clash, others.own.problems) == ({0.0}, "", [])
+    await others.say(seconds=2.0)
+    assert others.dates == {2.0}, "a small difference of clocks is none"
+    await others.say(seconds=1.0)
+    assert others.dates == {2.0}, "one that was put back replaces nothing"
 
 
 async def test_old_heartbeats_say_nothing_about_the_present(world: World) -> None:

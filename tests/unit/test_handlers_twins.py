@@ -12,7 +12,7 @@ from reactor.adapters import BatchedJournal
 from reactor.documents.heartbeats import heartbeat_digest
 from reactor.documents.reasons import WaitReason
 from reactor.handlers.heartbeat import Hearts, Instance, Pulse
-from reactor.handlers.twins import FRESH_SECONDS
+from reactor.health import FRESH_SECONDS
 from reactor.state.journal import JournalEntry
 from reactor.state.lock import LOCK_FILE, ProcessLock
 from reactor.state.runs import note_run

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from reactor.documents.models import Heartbeat
 from reactor.health import (
     BEHIND_SECONDS,
+    FRESH_SECONDS,
     GONE_SECONDS,
     LATE_SECONDS,
     LATE_SHARE,
@@ -31,6 +32,8 @@ from reactor.health import (
     patience_of,
     phase_of,
     problems_of,
+    rank,
+    seconds_ahead,
     signs,
     standing_of,
 )
@@ -201,6 +204,13 @@ def test_a_heartbeat_counts_by_its_own_words_and_its_age(
     standing = standing_of(heard, NOW)
     assert (standing.state, standing.healthy, set(standing.signs)) == (state, healthy, able)
     assert bool(standing.why) != standing.healthy
+
+
+def test_of_several_the_newest_counts_but_for_a_date_far_ahead() -> None:
+    ahead, new, put_back, old = beat(-FRESH_SECONDS - 1), beat(-1), beat(60), beat(FRESH_SECONDS + 1)
+    heard = [old, ahead, put_back, new]
+    assert sorted(heard, key=lambda one: rank(one, NOW), reverse=True) == [new, put_back, ahead, old]
+    assert [seconds_ahead(one, NOW) for one in heard] == [0.0, FRESH_SECONDS + 1, 0.0, 0.0]
 
 
 @given(st.floats(-1e6, 1e6), st.booleans(), st.sampled_from(["", "starting", "running", "stopped"]), st.integers(0, 10**7))

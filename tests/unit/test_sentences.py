@@ -18,7 +18,7 @@ from pymongo.errors import (
 )
 
 from reactor import foreign
-from reactor.sentences import SENTENCE_LIMIT, meaning, sentence
+from reactor.sentences import SENTENCE_LIMIT, counted, meaning, sentence
 
 pytestmark = pytest.mark.unit
 
@@ -121,3 +121,9 @@ MEANINGS: list[tuple[BaseException, str]] = [
 @pytest.mark.parametrize(("error", "text"), MEANINGS, ids=[type(error).__name__ for error, _ in MEANINGS])
 def test_the_meaning_of_a_class_holds_nothing_that_was_sent(error: BaseException, text: str) -> None:
     assert meaning(error) == text
+
+
+@pytest.mark.parametrize(("number", "told"), [(0, "0 warnings"), (1, "1 warning"), (2, "2 warnings")])
+def test_one_is_not_told_as_several(number: int, told: str) -> None:
+    assert counted(number, "warning") == told
+    assert counted(number, "entry", "entries") == told.replace("warnings", "entries").replace("warning", "entry")

@@ -157,8 +157,9 @@ def test_a_file_that_cannot_be_read_is_one_fault(tmp_path, content, problem):
     path = tmp_path / "x.toml"
     path.write_bytes(content)
     found = faults(path)
-    assert list(found) == ["REACTOR_CONFIG"]
-    assert problem in found["REACTOR_CONFIG"].problem
+    assert list(found) == ["--config"]
+    assert problem in found["--config"].problem
+    assert list(faults(None, {"REACTOR_CONFIG": str(path)})) == ["REACTOR_CONFIG"]
 
 
 def test_paths_that_nobody_has(write, tmp_path):
@@ -174,7 +175,7 @@ def test_paths_that_nobody_has(write, tmp_path):
     assert "cannot be read" in found["ethereum.key_file"].problem
     assert "NUL" in found["ethereum.key_passphrase_file"].problem
     found = faults(Path("a\0b"))
-    assert "cannot be read" in found["REACTOR_CONFIG"].problem
+    assert "cannot be read" in found["--config"].problem
 
 
 def test_lists_without_end_in_the_environment_are_a_fault(write):
@@ -184,7 +185,7 @@ def test_lists_without_end_in_the_environment_are_a_fault(write):
 
 def test_a_file_that_cannot_be_read_hides_no_fault_of_the_environment(tmp_path):
     found = faults(tmp_path / "none.toml", {"REACTOR_LOG__FORMAT": "xml", "REACTOR_TYPO": "x"})
-    assert set(found) == {"REACTOR_CONFIG", "log.format", "REACTOR_TYPO"}
+    assert set(found) == {"--config", "log.format", "REACTOR_TYPO"}
 
 
 def test_nothing_at_all_lists_every_required_section():

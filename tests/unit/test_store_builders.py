@@ -214,7 +214,7 @@ async def test_retries_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_malformed_uri_is_refused_without_its_password(uri: str, problem: str) -> None:
-    with pytest.raises(StoreProblem, match=f"MONGODB_URI: .*{problem}") as refused:
+    with pytest.raises(StoreProblem, match=f"mongo.uri: .*{problem}") as refused:
         Store(uri, "bridge", {}, 1000)
     assert "w0rd" not in str(refused.value)
     assert refused.value.__suppress_context__

@@ -125,13 +125,9 @@ class EthereumChain:
         return self._nodes.endpoints.contradictions()
 
     async def check_endpoints(self) -> dict[str, Head | ChainError]:
-        """Each endpoint's newest block or its error, wrong chain included, by label (for `check` and start-up)."""
+        """Each endpoint's newest block or its error, wrong chain included, by name (for `check` and start-up)."""
         outcomes = await self._nodes.ask_all(lambda endpoint: self._nodes.header(endpoint, "latest"))
-        return {
-            f"{endpoint.index}: {endpoint.label}": outcome
-            for endpoint, outcome in outcomes.items()
-            if isinstance(outcome, Head | ChainError)
-        }
+        return {endpoint.name: outcome for endpoint, outcome in outcomes.items() if isinstance(outcome, Head | ChainError)}
 
     async def try_calls(self, start_block: int) -> dict[str, CallTrial | ChainError]:
         """Each endpoint asked for each call that this client makes, logs from `start_block` on and up to the head among them."""
