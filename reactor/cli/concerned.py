@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from reactor.cli.audited import Matches, counted
+from reactor.cli.audited import Matches
 from reactor.cli.local import read_ledger
+from reactor.sentences import counted
 
 if TYPE_CHECKING:
     from reactor.documents.bridge import Bridge
