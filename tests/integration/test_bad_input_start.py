@@ -147,7 +147,7 @@ async def test_an_identity_that_differs_from_the_others_signs_nothing(bridge: Br
     third.sections = {"pocket": {"max_mint": type(settings.pocket.max_mint)(other.steps)}}
     await third.start()
     await bridge.eventually(lambda: third.running.hearts.clash, "it to notice")
-    assert bridge.said("signing stops", "another bridge identity")
+    await bridge.eventually(lambda: bridge.said("signing stops", "another bridge identity"), "the log to say so")
     key = await the_others_mint(bridge)
     assert third.running.journal.signed(key) == []
     beats = bridge.net.store.collection(Collection.HEARTBEAT)

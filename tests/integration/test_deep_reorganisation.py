@@ -38,7 +38,7 @@ async def status_on_another_machine(bridge: BridgeUnderTest) -> tuple[int, str]:
     pipe = asyncio.subprocess.PIPE
     command = [sys.executable, "-m", "reactor.cli.main", "status", "--config", config]
     process = await asyncio.create_subprocess_exec(*command, stdout=pipe, cwd=ROOT)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         said, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, said.decode()

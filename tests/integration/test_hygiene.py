@@ -111,7 +111,7 @@ class Osv:
                 query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 osv.asked.append(f"{query['package']['name']}=={query['version']}")
                 if osv.slow:
-                    osv.patience.wait(60)
+                    osv.patience.wait(600)
                 body = json.dumps(osv.answer(query)).encode()
                 self.send_response(osv.status)
                 self.send_header("Content-Length", str(len(body)))
@@ -185,7 +185,7 @@ def test_a_database_that_cannot_be_asked_is_said_in_one_line(
     url = "http://127.0.0.1:1/v1/query" if fault == "nobody listens" else osv.url
     started = time.monotonic()
     assert audit(lock, url, "--seconds", "20") == 0
-    assert time.monotonic() - started < 60  # bounded, whatever the machine is busy with
+    assert time.monotonic() - started < 300, "as long as the database keeps silent"
     said = capsys.readouterr()
     assert said.out == ""
     (line,) = said.err.splitlines()

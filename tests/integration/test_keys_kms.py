@@ -189,7 +189,7 @@ async def test_an_alias_is_pinned_to_the_key_it_named_at_start(kms):
 
 
 async def test_a_hanging_service_is_given_up_and_hurts_no_later_call(kms, monkeypatch):
-    monkeypatch.setattr(aws, "READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(aws, "READ_TIMEOUT_S", 1.0)  # which an answer of the stub takes on no machine
     monkeypatch.setattr(aws, "ATTEMPTS", 2)
     signer = await open_signer(kms.uri(kms.create_key(SECRET)), "secp256k1")
     kms.hang = True
@@ -246,7 +246,7 @@ async def test_closing_ends_what_waits_with_a_clear_error(kms):
 
 
 async def test_a_call_under_way_is_not_repeated_once_the_signer_is_closed(kms, monkeypatch):
-    monkeypatch.setattr(aws, "READ_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(aws, "READ_TIMEOUT_S", 1.0)
     signer = await open_signer(kms.uri(kms.create_key(SECRET)), "secp256k1")
     kms.hang = True
     task = asyncio.create_task(signer.sign(DIGEST))
@@ -385,15 +385,14 @@ async def test_the_stub_refuses_unknown_operations_and_other_regions(kms):
 
 
 async def test_the_stub_answers_at_once(kms, signer):
-    # With Nagle's algorithm each call takes 44 ms: 20 in turn would need 0.9 s.
-    await signer.sign(DIGEST)
+    # With Nagle's algorithm each call takes 44 ms, without it one that this machine is not too busy for takes some.
     loop = asyncio.get_running_loop()
-    fastest = 1.0
-    for _ in range(20):
-        started = loop.time()
-        await signer.sign(DIGEST)
-        fastest = min(fastest, loop.time() - started)
-    assert fastest < 0.04
+    took = 1.0
+    async with asyncio.timeout(60):
+        while took >= 0.04:
+            started = loop.time()
+            await signer.sign(DIGEST)
+            took = loop.time() - started
 
 
 def test_the_address_helper_agrees_with_eth_account():

@@ -172,7 +172,7 @@ class TestParameters:
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=120,
         )
         for option in ("--validators", "--threshold", "--mongo-nodes"):
             assert option in shown.stdout

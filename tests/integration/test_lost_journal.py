@@ -39,7 +39,7 @@ async def reactor(runner: Runner, *arguments: str, code: int = 0) -> str:
     command = [sys.executable, "-m", "reactor.cli.main", *arguments, "--config", str(runner.member.config)]
     pipe, both = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
     process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=both, cwd=ROOT)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         said, _ = await process.communicate()
     assert process.returncode == code, said.decode()
     return said.decode()
@@ -211,7 +211,9 @@ async def test_a_journal_that_is_taken_away_while_it_runs_stops_signing_at_once(
         return row is not None and not row["healthy"] and any("journal.sqlite was removed" in one for one in row["problems"])
 
     await bridge.eventually(told, "its heartbeat to say so")
-    assert bridge.said("ERROR", "nothing more is signed until this process was started again")
+    await bridge.eventually(
+        lambda: bridge.said("ERROR", "nothing more is signed until this process was started again"), "the log to say so"
+    )
     # Nobody makes a second journal beside it, and what is put back does not make it sign either.
     assert "already runs" in await reactor(third, "journal", "new", code=EXIT_DUPLICATE)
     moved_back(third, tmp_path)

@@ -31,7 +31,7 @@ POCKET = "bb" * 20
 
 def _patience(name: str) -> float:
     """Seconds that a call may take: few where one never answers, many where this machine may be slow."""
-    return 2.0 if name == "a hang" else 10.0
+    return 4.0 if name == "a hang" else 20.0
 
 
 AMOUNTS = [1, 2, 3]
@@ -73,7 +73,7 @@ async def test_one_that_lies_is_outvoted_and_named_by_two(bridge: Bridge, proxie
     lie(liar, name)
     urls = [proxy.url for proxy in proxies]
     slow = Retries(rounds=1, cool_down=60)
-    async with asyncio.timeout(60), bridge.chain(*urls, agreement=2, seconds=_patience(name), retries=slow) as chain:
+    async with asyncio.timeout(120), bridge.chain(*urls, agreement=2, seconds=_patience(name), retries=slow) as chain:
         assert await burns(chain, bridge) == AMOUNTS
         assert any(label(liar) in problem for problem in chain.problems), chain.problems
         assert not any(label(proxy) in problem for proxy in proxies[1:] for problem in chain.problems)
@@ -88,7 +88,7 @@ async def test_where_only_two_are_left_nothing_is_read_and_the_one_that_differs_
 ) -> None:
     lie(proxies[1], name)
     urls = [proxy.url for proxy in proxies[:2]]
-    async with asyncio.timeout(60), bridge.chain(*urls, agreement=2, seconds=_patience(name), retries=PATIENT) as chain:
+    async with asyncio.timeout(120), bridge.chain(*urls, agreement=2, seconds=_patience(name), retries=PATIENT) as chain:
         with pytest.raises(NotAgreed, match="the events of blocks") as raised:
             await burns(chain, bridge)
         assert label(proxies[1]) in raised.value.others
@@ -326,7 +326,7 @@ async def fronts(node: PocketNode) -> AsyncIterator[list[PocketProxy]]:
 
 def pocket(fronts: list[PocketProxy], agreement: int = 2, **options: Any) -> PocketChain:
     return connect(
-        [one.url for one in fronts], chain_id="localnet", retry=FAST, agreement=agreement, **{"timeout": 10.0, **options}
+        [one.url for one in fronts], chain_id="localnet", retry=FAST, agreement=agreement, **{"timeout": 20.0, **options}
     )
 
 
@@ -342,7 +342,7 @@ TRUTH = ([0, 0], [7])
 @pytest.mark.parametrize("name", [*POCKET_LIES, "a hang"])
 async def test_a_pocket_node_that_lies_is_outvoted_and_named(fronts: list[PocketProxy], name: str) -> None:
     fronts[0].change, fronts[0].hangs = POCKET_LIES.get(name), name == "a hang"
-    async with asyncio.timeout(60), pocket(fronts, timeout=_patience(name)) as chain:
+    async with asyncio.timeout(120), pocket(fronts, timeout=_patience(name)) as chain:
         assert await moved(chain) == TRUTH
         assert any(label(fronts[0]) in problem for problem in chain.problems), chain.problems
         assert not any(label(front) in problem for front in fronts[1:] for problem in chain.problems)
@@ -351,7 +351,7 @@ async def test_a_pocket_node_that_lies_is_outvoted_and_named(fronts: list[Pocket
 @pytest.mark.parametrize("name", [*POCKET_LIES, "a hang"])
 async def test_with_two_pocket_nodes_one_of_which_lies_nothing_is_read(fronts: list[PocketProxy], name: str) -> None:
     fronts[1].change, fronts[1].hangs = POCKET_LIES.get(name), name == "a hang"
-    async with asyncio.timeout(60), pocket(fronts[:2], timeout=_patience(name)) as chain:
+    async with asyncio.timeout(120), pocket(fronts[:2], timeout=_patience(name)) as chain:
         with pytest.raises(NotAgreed, match="transactions of blocks 1 to 3") as raised:
             await chain.window(VAULT.address, 1, 3)
         assert label(fronts[1]) in raised.value.others
@@ -410,7 +410,7 @@ async def test_a_balance_is_what_enough_nodes_stand_behind(node: PocketNode, fro
     async with pocket(fronts[:1], agreement=1) as chain:
         assert await chain.balance(VAULT.address) == 10**15
     fronts[1].hangs = fronts[2].hangs = True
-    async with asyncio.timeout(60), pocket(fronts, timeout=2.0) as chain:
+    async with asyncio.timeout(120), pocket(fronts, timeout=2.0) as chain:
         with pytest.raises(NotAgreed, match="the balance of"):
             await chain.balance(VAULT.address)
 

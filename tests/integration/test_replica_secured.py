@@ -42,12 +42,16 @@ async def test_mint_refund_and_return_with_the_validators_role_and_certificates(
             burnt = await bridge.presigned_burn(AMOUNT, "ab" * 20)
             _, paid = await bridge.paid(Collection.BURN, burnt)
             assert [(one.recipient, one.amount) for one in paid] == [("ab" * 20, AMOUNT - FEE)]
-            beats = await read_heartbeats(bridge.net.store)
-            assert {tuple(one["problems"]) for one in beats} == {()}
+
+            async def well() -> bool:
+                return {tuple(one["problems"]) for one in await read_heartbeats(bridge.net.store)} == {()}
+
+            # What a busy machine is late with is a problem of that heartbeat, and none of the next.
+            await bridge.eventually(well, "every heartbeat to name no problem")
             for validator in bridge.validators:
                 # The twin: it is this role that they run with, and it does forbid.
                 store = validator.store
                 assert store.operations["delete"] == 0
                 with pytest.raises(OperationFailure, match="not authorized"):
                     await store.collection(Collection.MINT).delete_one({})
-                assert validator.oplog.window is not None
+                await bridge.eventually(lambda one=validator: one.oplog.window is not None, "the oplog's window to be known")

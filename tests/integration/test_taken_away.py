@@ -102,11 +102,14 @@ async def test_what_is_taken_away_is_told_and_every_request_has_its_end(bridge: 
     assert await bridge.judge.balance(recipient) == 2 * AMOUNT
     await told(bridge, TOLD[act])
     if act in {emptied, dropped, renamed, replaced}:
-        assert bridge.said("missing from the database: inserted")
+        await bridge.eventually(lambda: bridge.said("missing from the database: inserted"), "the log to say so")
         past = [one["reason"] for one in (await bridge.document(MINT, at_rest) or {})["history"]]
         assert past[0] == "inserted again: it was removed from the database", past
     if act in {dropped, renamed}:
-        assert bridge.said(f"{act.__name__.removesuffix('ped').removesuffix('d')}", "in the watched database")
+        await bridge.eventually(
+            lambda: bridge.said(f"{act.__name__.removesuffix('ped').removesuffix('d')}", "in the watched database"),
+            "the log to say so",
+        )
     # One verb mends it, and the heartbeats say so.
     report = await init_db(bridge.net.store)
     if act is replaced:
@@ -132,7 +135,7 @@ async def told(bridge: BridgeUnderTest, what: str) -> None:
 
     await bridge.eventually(said, f"every heartbeat to say {what!r} of the database")
     if what:
-        assert bridge.said("taken away or changed while this validator runs", what)
+        await bridge.eventually(lambda: bridge.said("taken away or changed while this validator runs", what), "the log to say so")
 
 
 async def test_a_schema_refuses_again_what_it_let_through(bridge: BridgeUnderTest) -> None:

@@ -119,7 +119,7 @@ async def the_right_end(bridge: BridgeUnderTest, wanted: dict[Collection, str]) 
             helping.result()
 
 
-@pytest.mark.timeout(4 * 3600 if LONG else 300)
+@pytest.mark.timeout(4 * 3600 if LONG else 900)
 async def test_nothing_unjustified_is_signed_whatever_is_tampered_with(
     bridge: BridgeUnderTest, signed: Signed, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,7 +72,7 @@ async def ended(runner: Runner) -> LoopError:
     """Wait until the process ended by itself; the error that it ended with."""
     task = runner._task
     assert task is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         with pytest.raises(LoopError) as raised:
             await asyncio.shield(task)
     return raised.value
@@ -101,7 +101,7 @@ async def test_the_younger_ends_and_has_signed_nothing(bridge: BridgeUnderTest, 
     message, remedy, code = found
     assert (code, "older" in message, "one process per key" in remedy) == (EXIT_DUPLICATE, True, True)
     assert f"instance {original.running._instance_id}" in message
-    assert bridge.said("this process ends and signs nothing more")
+    await bridge.eventually(lambda: bridge.said("this process ends and signs nothing more"), "the log to say so")
     await bridge.paid(REFUND, waits)
     await refunded(bridge)
     assert original.running.hearts.twins.stop == ""

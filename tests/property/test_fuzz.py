@@ -22,7 +22,7 @@ BATCH = 100
 _SHARE = INPUTS / sum(target.weight for target in TARGETS)
 
 
-@pytest.mark.timeout(7200 if LONG else 300)
+@pytest.mark.timeout(7200 if LONG else 900)
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_any_input_is_read_or_refused(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
     batches = -(-int(_SHARE * target.weight + 1) // BATCH)

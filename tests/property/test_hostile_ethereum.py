@@ -218,7 +218,7 @@ def search(peer: HostilePeer, honest: int, examples: int, *, shrink: bool = True
     return outcomes
 
 
-@pytest.mark.timeout(7200 if LONG else 300)
+@pytest.mark.timeout(7200 if LONG else 900)
 @pytest.mark.parametrize("honest", [0, 1], ids=["alone", "beside an honest one"])
 def test_whatever_a_node_answers_the_call_ends_in_time_in_a_value_or_its_own_error(
     peer: HostilePeer, honest: int, capsys: pytest.CaptureFixture[str]

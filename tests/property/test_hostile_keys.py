@@ -203,7 +203,7 @@ def served(peer, scheme, hostile: Answer, operation: str):
     peer.answer = answer
 
 
-@pytest.mark.timeout(7200 if LONG else 300)
+@pytest.mark.timeout(7200 if LONG else 900)
 def test_whatever_a_key_service_says_of_its_key(peer, log):
     @fuzzed(st.tuples(st.sampled_from(SCHEMES), answers(bodies(OPENED))))
     def one(drawn):
@@ -217,7 +217,7 @@ def test_whatever_a_key_service_says_of_its_key(peer, log):
     assert peer.requests >= EXAMPLES
 
 
-@pytest.mark.timeout(7200 if LONG else 300)
+@pytest.mark.timeout(7200 if LONG else 900)
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_whatever_a_key_service_gives_for_a_signature(peer, log, scheme):
     """One signer for all: what came before must not spoil what comes after."""
@@ -241,7 +241,7 @@ def test_whatever_a_key_service_gives_for_a_signature(peer, log, scheme):
         loop.close()
 
 
-@pytest.mark.timeout(7200 if LONG else 300)
+@pytest.mark.timeout(7200 if LONG else 900)
 def test_whatever_a_secret_store_holds(peer, log):
     @fuzzed(st.tuples(st.sampled_from(SCHEMES), st.sampled_from(["", "&field=key"]), answers(bodies(STORED))))
     def one(drawn):

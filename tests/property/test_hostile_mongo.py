@@ -106,7 +106,7 @@ def must_keep_quiet(problem):
     assert (PASSWORD[:8] in said, said.isprintable(), len(said) < 1500, problem.__cause__) == (False, True, True, None)
 
 
-@pytest.mark.timeout(7200 if LONG else 300)
+@pytest.mark.timeout(7200 if LONG else 900)
 def test_any_connection_string_is_judged_the_same_way_by_all_who_take_it():
     made = []
     loop = asyncio.new_event_loop()
@@ -198,7 +198,7 @@ def server():
         yield running
 
 
-@pytest.mark.timeout(7200 if LONG else 300)
+@pytest.mark.timeout(7200 if LONG else 900)
 def test_whatever_the_database_answers_ends_a_read_at_most(server):
     """One client for all: what came before must not spoil what comes after."""
     ended: set[str] = set()
@@ -257,7 +257,7 @@ greetings = st.dictionaries(st.sampled_from(GREETED), values, max_size=3)
 
 # The driver leaves a connection to the collector where a greeting makes it break off.
 @pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.timeout(7200 if LONG else 300)
+@pytest.mark.timeout(7200 if LONG else 900)
 def test_whoever_answers_at_that_address_a_connection_ends_with_a_problem_or_well(server, caplog):
     """The greeting, the login and the first questions, over any replies."""
     caplog.set_level(logging.INFO)

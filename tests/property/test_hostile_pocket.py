@@ -197,7 +197,7 @@ async def _outcome(call: Call, chain: PocketChain) -> tuple[Any, list[str]]:
     return found, told
 
 
-@pytest.mark.timeout(7200 if LONG else 300)
+@pytest.mark.timeout(7200 if LONG else 900)
 @pytest.mark.parametrize("honest", [0, 1], ids=["alone", "beside an honest one"])
 def test_whatever_a_node_answers_the_call_ends_in_time_in_a_value_or_its_own_error(
     peers: tuple[HostilePeer, HostilePeer], honest: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

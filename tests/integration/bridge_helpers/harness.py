@@ -78,7 +78,7 @@ class Runner:
             self._supervisor.stop.set()
         try:
             if task is not None:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(120):
                     await task
         finally:
             if validator is not None:
