@@ -25,6 +25,9 @@ LATE_SECONDS: Final = 3.0
 it takes to be written and read. So nobody is believed for longer than two pauses, where they are of three seconds or more."""
 UNNAMED_SECONDS: Final = 120.0
 """For so long counts a heartbeat of an earlier version, which names no pause."""
+FINALITY_TIMES: Final = 2
+"""A chain whose newest final block is so many times as far below its head as it ever is on a chain that is well has stopped to
+finalize."""
 GONE_SECONDS: Final = 900.0
 """Who was not heard for this long is gone and not merely late."""
 FRESH_SECONDS: Final = 900.0
@@ -61,6 +64,7 @@ class Code(StrEnum):
     CATCHING_UP = "catching_up"
     NOT_READ = "not_read"
     LAGGING = "lagging"
+    NOT_FINALIZING = "not_finalizing"
     STREAM_STARTING = "stream_starting"
     STREAM_DOWN = "stream_down"
     STREAM_SILENT = "stream_silent"
@@ -80,6 +84,10 @@ class ChainFacts:
 
     `ahead`: a height that so many others have told of that they cannot all be wrong, and so long ago that this validator should
     have read it; 0 if there is none. `trouble`: why the last attempt failed, empty if it did not.
+
+    `final`: the newest final block that the node showed with the head that was read last, `depth` the blocks between the two,
+    `usual` how many those are at most on a chain that is well (0: not judged). `final_since`: when that block was made, empty if
+    that is not known; `opens`: what is signed for the chain's events.
     """
 
     name: str
@@ -89,6 +97,11 @@ class ChainFacts:
     read_age: float | None = None
     ahead: int = 0
     trouble: str = ""
+    final: int = 0
+    final_since: str = ""
+    depth: int = 0
+    usual: int = 0
+    opens: Ability = Ability.PAYOUT
 
     @property
     def patience(self) -> float:
@@ -200,6 +213,14 @@ def _scan(chain: ChainFacts, running_for: float) -> Problem | None:
     if chain.ahead > chain.head:
         text = f"{chain.name}: its node shows block {chain.head}, others have read block {chain.ahead} some time ago"
         return Problem(Code.LAGGING, text, _only(Ability.SCAN))
+    if chain.usual and chain.depth > FINALITY_TIMES * chain.usual:
+        # What became final before can still be signed, and so can what the other chain's events ask for.
+        made = f" (of {chain.final_since})" if chain.final_since else ""
+        text = (
+            f"{chain.name}: block {chain.final}{made} stays its newest final one while its head moves on:"
+            f" no {chain.opens.value}s for what came after it"
+        )
+        return Problem(Code.NOT_FINALIZING, text, _only(chain.opens))
     return None
 
 

@@ -369,6 +369,7 @@ class Validator:
 
     def _vitals(self, admissions: BatchedJournal) -> Vitals:
         settings = self.settings
+        finality = Finality.parse(settings.ethereum.finality, settings.ethereum.finality_floor)
         polls = {"pocket": settings.pocket.poll_interval_ms / 1000, "ethereum": settings.ethereum.poll_interval_ms / 1000}
         return Vitals(
             self.me,
@@ -378,6 +379,7 @@ class Validator:
             self.heads,
             self.scanners,
             polls,
+            usual={"pocket": settings.pocket.confirmations, "ethereum": finality.usual},
             silent=lambda: self.oplog.silent,
             replaced=self.state_replaced,
         )

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from time import monotonic
 from typing import Final
 
@@ -29,6 +30,7 @@ from reactor.sentences import sentence
 from reactor.state.ledger import Ledger
 from reactor.state.problems import StateProblem
 from reactor.state.rows import EventKind
+from reactor.state.windows import Cursor
 from scanners.loop import ChainScanner
 
 PROBE_SECONDS: Final = 10.0
@@ -39,6 +41,7 @@ _KEY_SECONDS: Final = 300.0
 """A key service is tried when nothing was signed with it for so long; a key that failed, at each try."""
 _SIGN_SECONDS: Final = 30.0
 _LONGEST: Final = 300
+_OPENS: Final = {"pocket": Ability.MINT, "ethereum": Ability.PAYOUT}
 _KINDS: Final = {"pocket": EventKind.DEPOSIT, "ethereum": EventKind.BURN}
 
 
@@ -162,8 +165,9 @@ def open_documents(
 
 
 class Vitals:
-    """Gathers the facts of one validator. `polls`: seconds between two looks at a chain's head; `silent`: whether the cluster
-    writes and nothing of it arrives on the stream; `replaced`: what happened to a file of the state since it was opened.
+    """Gathers the facts of one validator. `polls`: seconds between two looks at a chain's head; `usual`: blocks between a chain's
+    head and its newest final block, at most, where it is well; `silent`: whether the cluster writes and nothing of it arrives on
+    the stream; `replaced`: what happened to a file of the state since it was opened.
     """
 
     def __init__(
@@ -176,6 +180,7 @@ class Vitals:
         scanners: Mapping[str, ChainScanner],
         polls: Mapping[str, float],
         *,
+        usual: Mapping[str, int],
         silent: Callable[[], bool],
         replaced: Callable[[], str] = lambda: "",
         clock: Callable[[], float] = monotonic,
@@ -185,6 +190,7 @@ class Vitals:
         self._heads = heads
         self._scanners = scanners
         self._polls = polls
+        self._usual = usual
         self._silent = silent
         self._replaced = replaced
         self._clock = clock
@@ -231,24 +237,28 @@ class Vitals:
         return [trial.trouble for trial in self._disk if trial.trouble]
 
     def _chain(self, name: str, poll: float) -> ChainFacts:
-        cursor = self._cursor(_KINDS[name])
+        read = self._cursor(_KINDS[name])
         last = self._scanners[name].scanned
         chain = ChainFacts(
             name=name.capitalize(),
             poll=poll,
             head=self._heads.newest(name) or 0,
-            cursor=cursor,
+            cursor=read.height if read else 0,
             read_age=None if last.at is None else self._clock() - last.at,
             trouble=one_line(last.failure, _LONGEST),
+            final=last.final,
+            final_since=_moment(read.time) if read and read.time and read.height == last.final else "",
+            depth=last.head - last.final,
+            usual=self._usual[name],
+            opens=_OPENS[name],
         )
         return replace(chain, ahead=self._others.ahead(name, chain.patience))
 
-    def _cursor(self, kind: EventKind) -> int:
+    def _cursor(self, kind: EventKind) -> Cursor | None:
         try:
-            cursor = self._ledger.cursor(kind)
+            return self._ledger.cursor(kind)
         except StateProblem:  # told by the tries to write to it
-            return 0
-        return cursor.height if cursor is not None else 0
+            return None
 
     def _stream(self) -> StreamFacts:
         feed = self._feed
@@ -262,3 +272,7 @@ class Vitals:
             resting=now - self._moved[1],
             silent=self._silent(),
         )
+
+
+def _moment(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -72,12 +72,14 @@ class Scanned:
     """How far a chain was read, for whoever asks after this validator's health.
 
     `at`: when the last look began that read it to the head which its node showed then, in seconds of the monotonic clock; None:
-    none yet in this process. `head`: that head. `failure`: why the last try did not get there; empty where it did.
+    none yet in this process. `head`: that head, `final`: the newest final block then. `failure`: why the last try did not get
+    there; empty where it did.
     """
 
     at: float | None = None
     head: int = 0
     failure: str = ""
+    final: int = 0
 
 
 class Recorded(Enum):
@@ -179,7 +181,7 @@ class ChainScanner:
                 self._newest = view if complete else None
                 yield view.head
             if self._newest is not None:
-                self.scanned = Scanned(began, view.head)
+                self.scanned = Scanned(began, view.head, final=view.final)
                 await self._rescan_quietly(view)
                 self._answered()
             await asyncio.sleep(self._interval)

@@ -38,7 +38,7 @@ async def test_nothing_is_scanned_at_first_and_then_the_head_and_the_moment_are_
     await heads.aclose()
     scanned = bench.scanner.scanned
     assert scanned.at is not None
-    assert (before <= scanned.at <= monotonic(), scanned.head, scanned.failure) == (True, 10, "")
+    assert (before <= scanned.at <= monotonic(), scanned.head, scanned.final, scanned.failure) == (True, 10, 6, "")
 
 
 @pytest.mark.parametrize(("fails", "why"), [("view", "no route to the node"), ("read", "ValueError: a year of 9999999999")])

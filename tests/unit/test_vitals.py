@@ -2,17 +2,23 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from coincurve import PrivateKey
 
-from reactor.health import Ability
+from reactor.chains.ethereum.finality import Finality
+from reactor.health import Ability, Facts, problems_of
 from reactor.keys.base import BaseSigner
 from reactor.keys.local import Secp256k1Signer
 from reactor.keys.problem import KeyProblem
 from reactor.sentences import sentence
 from reactor.state.problems import StateProblem
-from reactor.vitals import _KEY_SECONDS, KeyWatch, OthersHeights, Trial
+from reactor.state.rows import EventKind
+from reactor.vitals import _KEY_SECONDS, KeyWatch, OthersHeights, Trial, Vitals
+from scanners.loop import Scanned
+from tests.unit.handler_world import World
 
 pytestmark = pytest.mark.unit
 
@@ -185,3 +191,40 @@ def test_a_chain_without_new_blocks_stays_told() -> None:
         heard.say(100, 100)
         assert heard.later(0.5) in {0, 100}
     assert heard.later(0) == 100
+
+
+# ---------------------------------------------------------------------- finality
+
+
+def finality_of(world: World, scanned: Scanned, finality: str) -> list[str]:
+    """What health says of Ethereum after this look at it; the next head, far above it, was heard of and is not read yet."""
+    if world.ledger.cursor(EventKind.BURN) is None:
+        world.record(EventKind.BURN, last=500, final=400)
+    heads = SimpleNamespace(newest=lambda _: 5000)
+    me, journal = SimpleNamespace(ethereum_signer=None, pocket_signer=None), SimpleNamespace(probe=None)
+    usual = {"ethereum": Finality.parse(finality, 12).usual}
+    scanners = {"ethereum": SimpleNamespace(scanned=scanned)}
+    vitals = Vitals(
+        *cast("Any", (me, world.ledger, journal, None, heads, scanners, {"ethereum": 1.0})),
+        usual=usual,
+        silent=lambda: False,
+        clock=lambda: 1000.0,
+    )
+    return [one.sentence for one in problems_of(Facts(chains=[vitals._chain("ethereum", 1.0)]))]
+
+
+@pytest.mark.parametrize(("finality", "most"), [("latest-64", 128), ("latest-5", 24), ("safe", 192), ("finalized", 192)])
+def test_a_chain_that_stops_to_finalize_is_told_with_the_block_and_since_when(world: World, finality: str, most: int) -> None:
+    assert finality_of(world, Scanned(999.0, 400 + most, final=400), finality) == []
+    (told,) = finality_of(world, Scanned(999.0, 401 + most, final=400), finality)
+    assert told == (
+        "Ethereum: block 400 (of 1970-01-12 20:26:40 UTC) stays its newest final one while its head moves on:"
+        " no payouts for what came after it"
+    )
+    (other,) = finality_of(world, Scanned(999.0, 401 + most, final=399), finality)
+    assert other.startswith("Ethereum: block 399 stays"), "the ledger knows the time of another block"
+
+
+def test_before_a_chain_was_read_to_its_head_nothing_is_said_of_its_finality(world: World) -> None:
+    (told,) = finality_of(world, Scanned(), "finalized")
+    assert "read up to block 400 of 5000" in told

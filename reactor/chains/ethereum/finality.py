@@ -10,6 +10,8 @@ __all__ = ["YOUNG_BLOCKS", "Finality"]
 
 YOUNG_BLOCKS: Final = 1024
 """32 epochs. A chain with more blocks has safe and finalized ones: a node that shows none was just started, or is no node."""
+_TAG_BLOCKS: Final = 96
+"""Three epochs: so many blocks at most lie between the head and the block of a tag, as long as the chain finalizes."""
 _LATEST = re.compile(r"latest\s*-\s*([0-9]{1,9})", re.ASCII)
 
 
@@ -48,3 +50,8 @@ class Finality:
     def blocks(self) -> int:
         """The least number of blocks between the head and the newest final block."""
         return max(self.depth, self.floor)
+
+    @property
+    def usual(self) -> int:
+        """The most blocks between the head and the newest final block of a chain that is well."""
+        return self.blocks if self.kind == "latest" else max(self.blocks, _TAG_BLOCKS)
