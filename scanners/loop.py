@@ -232,14 +232,20 @@ class ChainScanner:
 
         A final event that changed stops signing, not scanning; a final block that was replaced stops both until released.
         """
-        if not await self._stands():
-            self._note(f"stopped until released: {self._told}")
+        if not await self._may_go_on():
             return False
         first = self._first()
         began = first
         before: Mapping[EventKind, Sequence[Event]] = {}
         while first <= view.head:
+            rewinds = self._ledger.rewinds
             reading = await self._watched.read(first, view.head, view.final)
+            # SECURITY: of blocks that were replaced meanwhile the cursor would go over to the other chain, and nobody would know.
+            if not await self._may_go_on():
+                return False
+            if self._ledger.rewinds != rewinds:
+                first, before = self._first(), {}
+                continue
             if reading.last < first:
                 self._note(f"the node shows block {view.head} as its head, but nothing from {first} on yet")
                 return False
@@ -314,6 +320,12 @@ class ChainScanner:
         for result in results:
             await self._publish(result)
         return recorded
+
+    async def _may_go_on(self) -> bool:
+        if await self._stands():
+            return True
+        self._note(f"stopped until released: {self._told}")
+        return False
 
     async def _stands(self) -> bool:
         """Whether the chain still holds the blocks at which the cursors rest, or its operator has accepted that it does not.

@@ -10,6 +10,7 @@ import pytest_asyncio
 from bridge_helpers.harness import BridgeUnderTest, running_bridge
 
 from infra.localnet.member import ROOT
+from reactor.cli.common import EXIT_PROBLEM
 from reactor.cli.status import EXIT_TOO_FEW
 from reactor.documents.statuses import Collection, Status
 from reactor.state.rows import EventKind
@@ -37,7 +38,7 @@ async def status_on_another_machine(bridge: BridgeUnderTest) -> tuple[int, str]:
     config = str(bridge.runners[0].member.config)
     pipe = asyncio.subprocess.PIPE
     command = [sys.executable, "-m", "reactor.cli.main", "status", "--config", config]
-    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, cwd=ROOT)
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=asyncio.subprocess.STDOUT, cwd=ROOT)
     async with asyncio.timeout(120):
         said, _ = await process.communicate()
     assert process.returncode is not None
@@ -47,13 +48,14 @@ async def status_on_another_machine(bridge: BridgeUnderTest) -> tuple[int, str]:
 async def take_back(bridge: BridgeUnderTest, depth: int) -> None:
     """The last blocks are replaced by others; before, everybody has read up to the head."""
     await bridge.net.anvil.mine(depth + 2 * DEPTH)
-    head = await bridge.net.anvil.block_number()
 
-    def read() -> bool:
+    async def read() -> bool:
+        # The newest head at each look: blocks are mined all the while, and who is too far behind them loses nothing final.
+        head = await bridge.net.anvil.block_number()
         cursors = [one.ledger.cursor(EventKind.BURN) for one in bridge.validators]
-        return all(cursor is not None and cursor.height >= head - DEPTH for cursor in cursors)
+        return all(cursor is not None and cursor.height >= head - 2 * DEPTH for cursor in cursors)
 
-    await bridge.eventually(read, f"everybody to have read up to {head}")
+    await bridge.eventually(read, "everybody to have read up to the head")
     await bridge.net.anvil.reorg(depth)
     # Anvil's clock would stand still otherwise.
     await bridge.net.anvil.increase_time(60)
@@ -95,7 +97,10 @@ async def test_a_deep_one_stops_everybody_until_released_and_everybody_can_read_
 
     async def shown() -> bool:
         code, said = await status_on_another_machine(bridge)
-        assert code == EXIT_TOO_FEW
+        # A database that answers late on a busy machine is a problem of that one look.
+        assert code in {EXIT_TOO_FEW, EXIT_PROBLEM}, said
+        if code != EXIT_TOO_FEW:
+            return False
         lines = said.splitlines()
         wanted = [f"{one.me.address}: held signing: deep_reorg" for one in bridge.validators]
         return all(any(line.startswith(text) for line in lines) for text in wanted)

@@ -7,9 +7,9 @@ import pytest
 from reactor.documents.events import BlockRef, Burn
 from reactor.state.holds import SIGNING
 from reactor.state.rows import EventKind
-from scanners.loop import View
+from scanners.loop import Reading, View
 from tests.unit.handler_world import World, block, burn, minted
-from tests.unit.test_scanner_loop import Bench
+from tests.unit.test_scanner_loop import Bench, FakeChain
 
 pytestmark = pytest.mark.unit
 
@@ -42,6 +42,63 @@ async def test_the_block_at_the_cursor_is_another_though_no_event_of_ours_change
     assert "block 6 was final as" in world.journal.holds()[0].detail
     assert bench.cursor() == 6
     assert bench.chain.windows == [(1, 10)], "nothing of the other chain is read"
+
+
+class ReplacedMeanwhile(FakeChain):
+    """Whose blocks are replaced, from `height` on, in the middle of the reading of its window number `during`."""
+
+    height = during = 0
+
+    async def read(self, first: int, last: int, final: int) -> Reading:
+        if len(self.windows) + 1 == self.during:
+            self.replaced = {one: other(one).hash for one in range(self.height, 30)}
+        reading = await super().read(first, last, final)
+        rest = reading.rest
+        return replace(reading, rest=other(rest.height) if rest and rest.height in self.replaced else rest)
+
+
+@pytest.mark.parametrize(("most", "during"), [(1000, 2), (2, 3), (2, 4)])
+async def test_one_that_comes_while_a_window_is_read_is_found_before_the_cursor_goes_over_to_the_other_chain(
+    world: World, most: int, during: int
+) -> None:
+    bench = Bench(world)
+    bench.chain = bench.scanner._watched = chain = ReplacedMeanwhile(burn(3))
+    assert await bench.scanner.scan(View(8, 4))
+    chain.most, chain.height, chain.during = most, 4, during
+    assert not await bench.scanner.scan(View(14, 12))
+    assert holds(world) == [(SIGNING, "deep_reorg")]
+    cursor = world.ledger.cursor(EventKind.BURN)
+    assert cursor is not None
+    assert cursor.height == 4 + 2 * (during - 2)
+    assert cursor.hash == block(cursor.height, "ethereum").hash, "it still rests on the chain that was final"
+    assert "stopped until released" in bench.scanner.scanned.failure
+
+
+async def test_a_shallow_one_that_comes_while_a_window_is_read_stops_nobody(world: World) -> None:
+    bench = Bench(world)
+    bench.chain = bench.scanner._watched = chain = ReplacedMeanwhile(burn(3))
+    assert await bench.scanner.scan(View(8, 4))
+    chain.height, chain.during = 5, 2
+    assert await bench.scanner.scan(View(14, 4))
+    assert chain.windows == [(1, 8), (5, 14)]
+    assert holds(world) == []
+
+
+async def test_one_that_was_released_and_comes_while_a_window_is_read_has_the_chain_read_anew(world: World) -> None:
+    bench = Bench(world)
+    bench.chain = bench.scanner._watched = chain = ReplacedMeanwhile(burn(2))
+    assert await bench.scanner.scan(View(8, 4))
+    chain.height, chain.during = 3, 3
+    chain.replaced = {4: other(4).hash}
+    assert not await bench.scanner.scan(View(10, 6))
+    world.journal.release(SIGNING, "someone", "the exchange says so too")
+    chain.replaced, chain.during = {}, 2
+    assert await bench.scanner.scan(View(12, 8))
+    assert chain.windows == [(1, 8), (5, 12), (3, 12)]
+    cursor = world.ledger.cursor(EventKind.BURN)
+    assert cursor is not None
+    assert (cursor.height, cursor.hash) == (8, other(8).hash)
+    assert holds(world) == []
 
 
 async def test_a_reorganisation_above_the_cursor_stops_nobody(world: World) -> None:
