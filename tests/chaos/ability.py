@@ -164,7 +164,7 @@ class Abilities:
             if well < section.agreement:
                 return {"scan": f"{well} of its {chain} nodes answer, it needs {section.agreement}"}
             due = self._heights[chain].before(now, SCAN_SECONDS) - depth - _SLACK_BLOCKS
-            read = _cursor(one.state / LEDGER_FILE, _CURSORS[chain])
+            read = cursor_of(one.state / LEDGER_FILE, _CURSORS[chain])
             if read is not None and read < due:
                 # What it had to read is ten seconds old already.
                 since = self._bad.setdefault((one.name, "scan"), Since())
@@ -250,7 +250,8 @@ async def _together(asked: dict[str, Awaitable[bool]]) -> dict[str, bool]:
     return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
 
 
-def _cursor(path: Path, kind: str) -> int | None:
+def cursor_of(path: Path, kind: str) -> int | None:
+    """Up to which height this ledger has read events of one kind; None: none, or it cannot be read just now."""
     rows = _read(path, "SELECT height FROM cursors WHERE kind = ?", (kind,))
     return int(rows[0][0]) if rows else None
 

@@ -33,8 +33,10 @@ from infra.localnet.pocket.misbehaviour import (
 )
 from infra.localnet.pocket.node import PocketNode
 from reactor.state.journal_file import JOURNAL_FILE
+from reactor.state.ledger_file import LEDGER_FILE
 from reactor.store.oplog import oplog_times
 from tests.chaos import kinds
+from tests.chaos.ability import cursor_of
 from tests.chaos.ethereum_node import DROPPED_BLOCKS
 from tests.chaos.kinds import ALL, AnyFault, OnValidator
 from tests.chaos.reorganise import reorganise, rollback
@@ -56,6 +58,9 @@ class Storms:
     rng: Random
     say: Callable[[str], None]
     _locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _deep: asyncio.Event = field(default_factory=asyncio.Event)
+    _deceived: set[str] = field(default_factory=set)
+    """Who had read blocks as final that the last deep reorganisation took away."""
 
     async def play(self, timeline: list[AnyFault]) -> None:
         """All of it; raises what a fault raises that could not be carried out or undone."""
@@ -118,7 +123,7 @@ class Storms:
                 await asyncio.sleep(fault.seconds)
                 world.net.anvil.process.thaw()
             case kinds.Reorg():
-                self.say(await reorganise(world.net.anvil, fault.depth, fault.keep))
+                await self._reorganise(fault)
             case kinds.Rollback():
                 self.say(await rollback(world.net.anvil, fault.depth))
             case kinds.Release():
@@ -250,24 +255,23 @@ class Storms:
                 mongo.thaw(index)
         await mongo.wait_writable(seconds=120)
 
+    async def _reorganise(self, fault: kinds.Reorg) -> None:
+        """Notes who had read blocks as final that are no more: these must stop signing."""
+        read = {one.name: cursor_of(one.state / LEDGER_FILE, "burn") for one in self.world.net.validators}
+        first, told = await reorganise(self.world.net.anvil, fault.depth, fault.keep)
+        self.say(told)
+        if fault.depth > self.world.manifest.ethereum_confirmations:
+            self._deceived = {name for name, height in read.items() if height is not None and height >= first}
+            self._deep.set()
+
     # --- what an operator does -----------------------------------------------------------------------------------
 
     async def _release(self, fault: kinds.Release) -> None:
         """SECURITY: nobody signs anything between the hold and its release."""
         net = self.world.net
-        chosen = [one for one in net.validators if fault.target in {ALL, one.name}]
-        deadline = asyncio.get_running_loop().time() + _HELD_SECONDS
-        holding: dict[str, list[Any]] = {}
-        while len(holding) < len(chosen):
-            for one in chosen:
-                holds = [hold for hold in await _active(one) if hold["reason"] == fault.reason]
-                if holds:
-                    holding[one.name] = holds
-            if asyncio.get_running_loop().time() > deadline:
-                free = [one.name for one in chosen if one.name not in holding]
-                raise AssertionError(f"{', '.join(free)} did not stop signing ({fault.reason}) in {_HELD_SECONDS:g} s")
-            await asyncio.sleep(_AGAIN_SECONDS)
-        self.say(f"  all of {len(chosen)} hold: {fault.reason}")
+        holding = await self._until_held(fault, await self._to_hold(fault))
+        chosen = [one for one in net.validators if one.name in holding]
+        self.say(f"  {', '.join(holding)} hold: {fault.reason}")
         # Somebody has to ask, or that nobody signs shows nothing.
         await net.wait_until(lambda: waits(net), seconds=_HELD_SECONDS, what="a confirmed request that waits")
         before = await signature_counts(net, [one.address for one in chosen], [one.public_key for one in chosen])
@@ -278,7 +282,34 @@ class Storms:
         for one in chosen:
             for scope in sorted({hold["scope"] for hold in holding[one.name]}):
                 await operator(one, "release", scope, "--why", "the chaos run goes on", "--apply")
-        self.say(f"  nobody signed in {fault.watch:g} s; released")
+        self.say(f"  nobody of them signed in {fault.watch:g} s; released")
+
+    async def _to_hold(self, fault: kinds.Release) -> set[str]:
+        """Who must hold. Raises `AssertionError` where that is nobody: then the fault showed nothing."""
+        names = {one.name for one in self.world.net.validators if fault.target in {ALL, one.name}}
+        if fault.reason == "deep_reorg":
+            async with asyncio.timeout(_HELD_SECONDS):
+                await self._deep.wait()
+            names &= self._deceived
+        if not names:
+            raise AssertionError(f"{fault.told}: nobody has a reason to hold")
+        return names
+
+    async def _until_held(self, fault: kinds.Release, must: set[str]) -> dict[str, list[Any]]:
+        """The holds of this reason by validator, once all that must hold do."""
+        deadline = asyncio.get_running_loop().time() + _HELD_SECONDS
+        while True:
+            holding: dict[str, list[Any]] = {}
+            for one in self.world.net.validators:
+                holds = [hold for hold in await _active(one) if hold["reason"] == fault.reason]
+                if holds and fault.target in {ALL, one.name}:
+                    holding[one.name] = holds
+            free = sorted(must - holding.keys())
+            if not free:
+                return holding
+            if asyncio.get_running_loop().time() > deadline:
+                raise AssertionError(f"{', '.join(free)} did not stop signing ({fault.reason}) in {_HELD_SECONDS:g} s")
+            await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def operator(one: LocalValidator, *arguments: str) -> str:

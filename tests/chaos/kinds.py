@@ -318,7 +318,10 @@ class Rollback(_OnEthereum):
 
 
 class Release(OnValidator):
-    """All of `target` must hold with this reason by then, sign nothing for `watch` seconds though asked to, and are released."""
+    """All of `target` that can know of it hold with this reason, sign nothing for `watch` seconds when asked, and are released.
+
+    A validator that was down can have read none of the blocks that a deep reorganisation took away: it has nothing to stop for.
+    """
 
     kind: Literal["release"]
     target: str = ALL

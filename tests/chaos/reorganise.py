@@ -9,8 +9,8 @@ from typing import Any
 from infra.localnet.anvil import Anvil, AnvilRpcError
 
 
-async def reorganise(anvil: Anvil, depth: int, keep: str) -> str:
-    """Replace the last `depth` blocks; what was done, for the log.
+async def reorganise(anvil: Anvil, depth: int, keep: str) -> tuple[int, str]:
+    """Replace the last `depth` blocks; the first that was, and what was done, for the log.
 
     `keep` all: their transactions stand in the new blocks, one block later where there is one; half: every other sender's.
     """
@@ -23,7 +23,8 @@ async def reorganise(anvil: Anvil, depth: int, keep: str) -> str:
     await anvil.rpc("anvil_dropAllTransactions")
     await anvil.rpc("anvil_reorg", depth, [[raw, place] for raw, place in kept])
     await _set_clock(anvil)
-    return f"  blocks {head - depth + 1} to {head} are others now, with {len(kept)} of {len(found)} transactions"
+    first = head - depth + 1
+    return first, f"  blocks {first} to {head} are others now, with {len(kept)} of {len(found)} transactions"
 
 
 async def rollback(anvil: Anvil, depth: int) -> str:

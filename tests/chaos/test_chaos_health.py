@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.ability import Heights, Since, _cursor, _write
+from tests.chaos.ability import Heights, Since, _write, cursor_of
 from tests.chaos.disks import SmallDisk
 from tests.chaos.health import FalseHealthError, Judgement
 
@@ -95,9 +95,9 @@ def database(tmp_path: Path) -> Path:
 
 
 def test_files_are_read_and_written_from_outside(database: Path) -> None:
-    assert _cursor(database, "burn") == 17
-    assert _cursor(database, "deposit") is None
-    assert _cursor(database.with_name("nothing"), "burn") is None
+    assert cursor_of(database, "burn") == 17
+    assert cursor_of(database, "deposit") is None
+    assert cursor_of(database.with_name("nothing"), "burn") is None
     assert _write(database) == ""
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -123,7 +123,7 @@ def test_a_small_disk_is_full_to_the_last_byte_and_then_is_not(disk: SmallDisk, 
     assert _write(database)
     disk.free()
     assert _write(database) == ""
-    assert _cursor(database, "burn") == 17
+    assert cursor_of(database, "burn") == 17
 
 
 def test_what_lay_on_a_small_disk_is_kept(disk: SmallDisk, database: Path) -> None:
@@ -131,4 +131,4 @@ def test_what_lay_on_a_small_disk_is_kept(disk: SmallDisk, database: Path) -> No
     disk.unmount()
     assert not disk.mounted
     assert [path.name for path in database.parent.parent.iterdir()] == ["state"]
-    assert _cursor(database, "burn") == 17
+    assert cursor_of(database, "burn") == 17
