@@ -212,6 +212,8 @@ async def _follow(store: Store, wanted: Wanted, changes: Changes, first: asyncio
                     warn(f"the change stream broke ({meaning(error)}): it is resumed as soon as the database answers")
                 broken = True
                 await asyncio.sleep(_PAUSE_SECONDS)
+                await client.close()
+                client = store.stream_client()  # a driver that has forgotten the set's servers would never find them again
     finally:
         await client.close()
 

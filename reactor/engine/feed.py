@@ -38,6 +38,8 @@ _STREAM = "change stream"
 _SCAN = "scan of open documents"
 _SAVING = "saving the stream position"
 _PROVEN_SECONDS = 60.0  # a stream that has gone on for so long has left the fault before it behind
+# So many failures in a row, and each multiple: a driver may have forgotten all servers, or was sent to where nobody is.
+_FRESH_CLIENT_AFTER = 4
 
 
 class ScanReason(StrEnum):
@@ -125,7 +127,8 @@ def pipeline(collections: Collection[str], quiet: Mapping[str, Any] | None = Non
 
 
 class ChangeFeed:
-    """Changes of ``collections`` in ``database``, as observables; ``client_factory`` makes its own client.
+    """Changes of ``collections`` in ``database``, as observables; ``client_factory`` makes its own clients,
+    one at a time: another takes the place of one that fails again and again.
 
     ``quiet``: a match for the change events of writes that give nobody anything to do. The server drops them: each event that is
     delivered costs both sides more than the write that it tells of.
@@ -147,6 +150,7 @@ class ChangeFeed:
     ) -> None:
         """``loops``: those of the whole process."""
         self._client_factory = client_factory
+        self._client: Client
         self._database = database
         self._subjects: dict[str, Subject[Change]] = {name: Subject() for name in collections}
         self._notices: Subject[Notice] = Subject()
@@ -216,15 +220,15 @@ class ChangeFeed:
         """
         self._tracker.reset(await self._load())
         self._saved = self._tracker.safe
-        client = self._client_factory()
+        self._client = self._client_factory()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(run_until(stop, self._follow(client, scan, pace)))
+                group.create_task(run_until(stop, self._follow(scan, pace)))
                 group.create_task(run_until(stop, self._keep_saving()))
         finally:
             self.live.clear()
             await self.save_position()
-            await client.close()
+            await self._client.close()
 
     async def _load(self) -> Token | None:
         """The saved token, or none: it only saves work, so one that cannot be read costs a scan and never the start."""
@@ -239,11 +243,13 @@ class ChangeFeed:
             return None
         return token
 
-    async def _follow(self, client: Client, scan: Scan, pace: Callable[[], Awaitable[None]] | None) -> None:
+    async def _follow(self, scan: Scan, pace: Callable[[], Awaitable[None]] | None) -> None:
         while True:
             began = self._clock.monotonic()
             try:
-                await self._session(client, scan, pace)
+                if self._failures and self._failures % _FRESH_CLIENT_AFTER == 0:
+                    await self._renew_client()
+                await self._session(self._client, scan, pace)
             except asyncio.CancelledError:
                 if is_cancelled():
                     raise
@@ -252,6 +258,12 @@ class ChangeFeed:
                 self._ended(began, error)
             self.live.clear()
             await self._clock.sleep(self._options.backoff.pause(max(1, self._failures, self._faults), self._rng))
+
+    async def _renew_client(self) -> None:
+        """Ask the addresses of the configuration again. Where no client can be made, the one before stays."""
+        fresh = self._client_factory()
+        await self._client.close()
+        self._client = fresh
 
     def _ended(self, began: float, error: Exception) -> None:
         self._failures += 1

@@ -27,6 +27,7 @@ from reactor.mongo_uri import MongoUri, MongoUriProblem, parse_mongo_uri
 from reactor.outages import Outages
 from reactor.sentences import sentence
 from reactor.store.problem import StoreProblem
+from reactor.store.renewal import Renewed
 from reactor.store.retrying import UnreadableAnswer, answers
 
 Document = dict[str, Any]
@@ -101,23 +102,26 @@ class Store:
         if len(self.roles) != len(self.names):
             raise StoreProblem("MONGODB_COLLECTIONS", "two collections have the same name", "give each its own")
         self._uri = _parsed(uri).text
-        self.client: AsyncMongoClient[Document] = self._client(
+        self._name = database
+        self._collections: dict[Collection, AsyncCollection[Document]] = {}
+        self._renewed: Renewed[AsyncMongoClient[Document]] = Renewed(self._operations_client)
+
+    def _operations_client(self) -> AsyncMongoClient[Document]:
+        return self._client(
             {
                 "w": "majority",
                 "readConcernLevel": "majority",
                 "readPreference": "primary",
                 "retryWrites": True,
                 "retryReads": True,
-                "timeoutMS": timeout_ms,
-                "serverSelectionTimeoutMS": timeout_ms,
-                "connectTimeoutMS": min(timeout_ms, _CONNECT_MS),
+                "timeoutMS": self.timeout_ms,
+                "serverSelectionTimeoutMS": self.timeout_ms,
+                "connectTimeoutMS": min(self.timeout_ms, _CONNECT_MS),
                 "heartbeatFrequencyMS": _HEARTBEAT_MS,
                 "maxPoolSize": _POOL,
                 "event_listeners": [_Counting(self.operations)],
             }
         )
-        self.database: AsyncDatabase[Document] = self.client[database]
-        self._collections = {role: self.database[name] for role, name in self.names.items()}
 
     @classmethod
     async def connect(
@@ -137,11 +141,24 @@ class Store:
 
     def __repr__(self) -> str:
         # SECURITY: the URI may hold a password.
-        return f"Store({self.database.name!r})"
+        return f"Store({self._name!r})"
+
+    @property
+    def client(self) -> AsyncMongoClient[Document]:
+        """The client to use now. Ask anew for each operation: another may have taken its place (`store/renewal.py`)."""
+        return self._renewed.current()
+
+    @property
+    def database(self) -> AsyncDatabase[Document]:
+        """The bridge's database, for one operation, as `client`."""
+        return self.client[self._name]
 
     def collection(self, role: Collection) -> AsyncCollection[Document]:
-        """The collection of that role, under its configured name."""
-        return self._collections[role]
+        """The collection of that role, under its configured name; for one operation, as `client`."""
+        client, made = self.client, self._collections.get(role)
+        if made is None or made.database.client is not client:
+            made = self._collections[role] = client[self._name][self.names[role]]
+        return made
 
     def stream_client(self) -> AsyncMongoClient[Document]:
         """A new client for one change stream, with short time-outs. The caller closes it.
@@ -176,11 +193,11 @@ class Store:
                 certain = self.collection(Collection.MINT).with_options(read_concern=ReadConcern("linearizable"))
                 await certain.find_one({"_id": ObjectId("0" * 24)}, {"_id": 1})
         except PyMongoError as error:
-            raise _explain(error, self.database.name) from None
+            raise _explain(error, self._name) from None
 
     async def close(self) -> None:
         """End the client for operations."""
-        await self.client.close()
+        await self._renewed.close()
 
     async def __aenter__(self) -> Self:
         return self

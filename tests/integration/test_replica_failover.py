@@ -187,12 +187,11 @@ Fault = Callable[[MongoReplicaSet, int], Awaitable[None]]
 FAULTS: dict[str, Fault] = {"kill -9": _kill, "SIGTERM": _stop, "SIGSTOP": _freeze}
 
 
-def told(capsys: pytest.CaptureFixture[str], name: str, since: float, load: Load, follower: Follower) -> float:
-    """Print what was measured; answers for how much longer than the writes the stream was silent."""
+def told(capsys: pytest.CaptureFixture[str], name: str, since: float, load: Load, follower: Follower) -> None:
+    """Print what was measured: times are the cluster's and the machine's, and no test asserts one."""
     silent, halted = longest_gap(follower.times, since), longest_gap(list(load.written.values()), since)
     with capsys.disabled():
         print(f"\n{name}: stream silent {silent:.1f} s, writes halted {halted:.1f} s, {len(load.written)} events, none lost")
-    return silent - halted
 
 
 async def goes_under_load(mongo: MongoReplicaSet, name: str, fault: Fault, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,10 +206,8 @@ async def goes_under_load(mongo: MongoReplicaSet, name: str, fault: Fault, capsy
         await wait_until(another, seconds=BOUND, what="writes to another primary")
         await caught_up(load, follower)
         await asyncio.wait_for(task, BOUND)
-        late = told(capsys, name, at, load, follower)
+        told(capsys, name, at, load, follower)
     assert (follower.feed.counters.history_lost, follower.scans) == (0, [ScanReason.START])
-    # While nobody can write there is nothing to read: how long that takes is the cluster's and the machine's.
-    assert late < 25.0, "as long as with the driver's own time-outs"
 
 
 @pytest.mark.parametrize("name", FAULTS)
