@@ -133,6 +133,11 @@ async def test_a_limit_in_words_of_a_block_that_is_not_there_is_no_end(code: int
         windows = await read_all(chain, 1, 3000)
         assert [burn.block_number for window in windows for burn in window.burns] == [2999]
         assert not chain.problems
+        # As with other words it is found once and remembered, for the next poll too.
+        assert nodes[0].calls["eth_getLogs"] <= 2 * 3000 // 60 + 40
+        asked = nodes[0].calls["eth_getLogs"]
+        assert len(await read_all(chain, 2401, 3000)) * 2 >= nodes[0].calls["eth_getLogs"] - asked
+        assert chain.window_blocks <= 60
 
 
 @pytest.mark.parametrize("agreement", [1, 2])
@@ -152,6 +157,8 @@ async def test_a_backend_that_is_behind_with_its_logs_is_waited_for(agreement: i
         with pytest.raises(NotFound):
             await chain.window(99, 100)
         assert not chain.problems
+        if agreement == 1:
+            assert chain.window_blocks == 2000, "it says nothing of the size that it bears"
         for node in nodes:
             node.refuse = lambda method, params: None
         assert (await chain.window(99, 100)).to_block >= 99

@@ -227,11 +227,14 @@ class ContractEvents:
             try:
                 found = await self._ask_logs(endpoint, start, end, query)
             except NotFound as error:
-                # Misread words, or a backend that is behind: fewer blocks may pass. It says nothing of the size that it bears.
+                # Misread words, or a backend that is behind: fewer blocks may pass.
                 if blocks == 1:
                     raise
                 if span is None:
                     raise wire.TooMuch(error.reason, endpoint=endpoint.url, method=wire.LOGS) from None
+                # Only who has the last of the blocks by itself has refused the size.
+                if refused or await self._has_logs(endpoint, end, query):
+                    refused = blocks
                 blocks //= 2
                 continue
             except (wire.TooMuch, RpcUnavailable) as error:
@@ -258,6 +261,13 @@ class ContractEvents:
         self._throttled[endpoint] = 0
         _check_logs(found, start, end, query.addresses, endpoint)
         return found
+
+    async def _has_logs(self, endpoint: Endpoint, block: int, query: _Query) -> bool:
+        try:
+            await self._ask_logs(endpoint, block, block, query)
+        except (NotFound, wire.TooMuch, RpcUnavailable):
+            return False
+        return True
 
     async def _refused(
         self, endpoint: Endpoint, start: int, blocks: int, query: _Query, error: ChainError, *, tried_one: bool
