@@ -45,7 +45,7 @@ class Ability(StrEnum):
 
 
 SIGNING: Final = frozenset({Ability.MINT, Ability.PAYOUT})
-_NEEDED: Final = frozenset({Ability.SCAN, Ability.STREAM, Ability.STATE})
+NEEDED: Final = frozenset({Ability.SCAN, Ability.STREAM, Ability.STATE})
 """Without any of these nothing is signed: not decided, not noted, or not published."""
 
 
@@ -192,7 +192,7 @@ def cannot(problems: Iterable[Problem]) -> list[str]:
 def signs(problems: Iterable[Problem]) -> list[str]:
     """What can be signed in spite of these problems: `mint`, `payout`, both or neither."""
     lost = {one for problem in problems for one in problem.costs}
-    return [] if lost & _NEEDED else [one.value for one in Ability if one in SIGNING - lost]
+    return [] if lost & NEEDED else [one.value for one in Ability if one in SIGNING - lost]
 
 
 def _only(*abilities: Ability) -> frozenset[Ability]:

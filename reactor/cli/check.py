@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reactor.cli.common import EXIT_PROBLEM, ConfigOption, JsonOption, Problem, clean, print_json, read_settings, say
+from reactor.cli.common import EXIT_PROBLEM, EXIT_USAGE, ConfigOption, JsonOption, Problem, clean, print_json, read_settings, say
 from reactor.sentences import counted
 
 if TYPE_CHECKING:
@@ -76,11 +76,15 @@ def init_db(
     config: ConfigOption = None, roles: RolesOption = False, user: UserOption = None, as_json: JsonOption = False
 ) -> None:
     """Make collections, indexes and schema validators. Lists conflicts first, and then changes nothing. May be run again."""
+    from reactor.store.problem import StoreProblem
     from reactor.store.roles import UserSpec
 
     if user and not roles:
-        raise Problem("--user needs --roles", "add --roles")
-    users = [UserSpec.parse(one) for one in user or ()]
+        raise Problem("--user needs --roles", "add --roles", EXIT_USAGE)
+    try:
+        users = [UserSpec.parse(one) for one in user or ()]
+    except StoreProblem as wrong:
+        raise Problem(f"{wrong.field}: {wrong.problem}", wrong.remedy, EXIT_USAGE) from None
     report, access = asyncio.run(_init_db(read_settings(config), users if roles else None))
     if as_json:
         conflicts = [asdict(one) for one in report.conflicts]

@@ -29,6 +29,7 @@ from reactor.documents.models import Burn as BurnModel
 from reactor.documents.objections import objection_digest
 from reactor.documents.reasons import OBJECTION_SENTENCES
 from reactor.documents.statuses import TERMINAL, Collection, Status
+from reactor.health import Ability
 from reactor.state.holds import SIGNING, Direction, direction_scope, event_scope, recipient_scope
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
 class Known:
     """What the command found out before: about the bridge, the people, the own disk, the contracts. `threshold` 0: not known.
 
-    `database`: why the shared database could not be asked; empty if it was.
+    `database`: why the shared database could not be asked; empty if it was. `own`: the validator whose state lies on this
+    machine, by its own heartbeat; None where none ever ran or the database was not asked. `ethereum`: why the own node did not
+    answer this command; empty if it did.
     """
 
     bridge: Bridge
@@ -52,6 +55,17 @@ class Known:
     members: Sequence[str]
     contract: ContractFacts | None = None
     database: str = ""
+    own: Person | None = None
+    ethereum: str = ""
+
+    def hindrances(self, collection: Collection, status: str) -> list[str]:
+        """What keeps the validator of this machine from going on with such a request, in sentences. No node is asked for it."""
+        way = Ability.MINT if collection is Collection.MINT else Ability.PAYOUT
+        own = self.own.hindered(way, status) if self.own is not None else ""
+        told = [f"this validator {own}"] if own else []
+        if self.ethereum and "Ethereum" not in own:
+            told.append(f"this machine's Ethereum node does not answer ({self.ethereum})")
+        return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +168,7 @@ def _reasons(known: Known, dossier: Dossier, event: tuple[Deposit | Burn, bool] 
             signed=len(set(good)),
             needed=dossier.needed,
             signers=frozenset(holders.get(one, one) for one in good),
+            hindrances=known.hindrances(dossier.collection, dossier.document.status if dossier.read else ""),
         )
     )
 
@@ -381,8 +396,11 @@ def _says(person: Person, dossier: Dossier, absent: set[str]) -> str:
     key = person.address if isinstance(dossier.document, Mint) else beat.pokt_public_key
     more = "not among its oldest open documents" if beat.open_count > len(beat.open) else ""
     owes = "its signature is missing" if key in absent and dossier.signable else ""
+    alive = person.state in {"up", "starting"}
+    way = Ability.MINT if dossier.collection is Collection.MINT else Ability.PAYOUT
+    ill = person.hindered(way, dossier.document.status) if dossier.open and alive else ""
     heard = "" if person.state == "up" else f"last heard {ago(beat.updated_at)} ago"
-    said = "; ".join(filter(None, [_listed(person, dossier) or more, owes, heard]))
+    said = "; ".join(filter(None, [_listed(person, dossier) or more, owes, ill, heard]))
     if said or not dossier.open or beat.updated_at >= dossier.document.updated_at:
         return said or "nothing left to do"
     return "its next heartbeat will tell: the last is older than the document's last change"

@@ -21,6 +21,7 @@ from reactor.sentences import sentence
 if TYPE_CHECKING:
     from reactor.chains.ethereum.types import ContractFacts
     from reactor.cli.dossier import Dossier, Known
+    from reactor.cli.people import Person
     from reactor.documents.statuses import Collection
     from reactor.settings import Settings
     from reactor.state.journal import Journal
@@ -100,9 +101,29 @@ async def _ask(settings: Settings, text: str, journal: Journal | None, ledger: L
         asked, facts = group.create_task(_database(settings, text)), group.create_task(_contract(settings))
     found, rows, others, problem = asked.result()
     everyone = people(rows, configured, datetime.now(UTC), others)
-    contract = facts.result()
+    own = None if problem else _own_person(settings, rows)
+    contract, silent = facts.result()
     threshold, members = (0, configured) if contract is None else (contract.threshold, contract.validators)
-    return found, Known(bridge_of(settings), everyone, journal, ledger, threshold, members, contract, problem)
+    return found, Known(bridge_of(settings), everyone, journal, ledger, threshold, members, contract, problem, own, silent)
+
+
+def _own_person(settings: Settings, rows: list[Mapping[str, Any]]) -> Person | None:
+    """The validator whose state lies on this machine, by its newest heartbeat; None where none ever ran here."""
+    from reactor.cli.health import own_heartbeat
+    from reactor.cli.people import Person
+    from reactor.health import standing_of
+    from reactor.state.runs import last_run
+
+    instance = last_run(settings.state.directory)
+    if not instance:
+        return None
+    try:
+        beat = own_heartbeat(rows, instance, settings.ethereum.validator_addresses)
+    except Problem as problem:
+        warn(f"how this validator is cannot be told: {problem.message}")
+        return None
+    standing = standing_of(beat, datetime.now(UTC))
+    return Person(beat.eth_address if beat is not None else "", configured=True, standing=standing, beat=beat)
 
 
 async def _database(settings: Settings, text: str) -> tuple[Found, list[Mapping[str, Any]], int, str]:
@@ -125,17 +146,18 @@ async def _database(settings: Settings, text: str) -> tuple[Found, list[Mapping[
     return found, rows, others, ""
 
 
-async def _contract(settings: Settings) -> ContractFacts | None:
-    """Threshold, members and what is minted at present by the contract's word; None where the node does not answer."""
+async def _contract(settings: Settings) -> tuple[ContractFacts | None, str]:
+    """Threshold, members and what is minted at present by the contract's word; or why the node does not answer."""
     from reactor.chains.errors import ChainError
     from reactor.parts import ethereum_chain
 
     try:
         async with asyncio.timeout(_CHAIN_SECONDS), ethereum_chain(settings) as chain:
-            return await chain.facts(settings.ethereum.validator_addresses)
+            return await chain.facts(settings.ethereum.validator_addresses), ""
     except (ChainError, TimeoutError) as error:
-        warn(f"Ethereum does not answer ({clean(str(error)) or 'time-out'}): threshold and members are not known")
-        return None
+        why = clean(str(error)) or "time-out"
+        warn(f"Ethereum does not answer ({why}): threshold and members are not known")
+        return None, why
 
 
 def _tell(known: Known, found: Found, text: str, *, as_json: bool) -> None:
@@ -152,7 +174,8 @@ def _tell(known: Known, found: Found, text: str, *, as_json: bool) -> None:
     if as_json:
         shown = [{"collection": role.value, **raw} for role, raw in events]
         asked = {"asked": not known.database, "problem": known.database}
-        print_json({"database": asked, "requests": [_plain(one) for one in dossiers], "seen": shown})
+        own = _plain_own(known)
+        print_json({"database": asked, "own": own, "requests": [_plain(one) for one in dossiers], "seen": shown})
         return
     for dossier in dossiers:
         _print(dossier)
@@ -160,11 +183,21 @@ def _tell(known: Known, found: Found, text: str, *, as_json: bool) -> None:
         _print_event(role, raw)
 
 
+def _plain_own(known: Known) -> dict[str, Any] | None:
+    if known.own is None:
+        return None
+    standing = known.own.standing
+    return {"state": standing.state.value, "healthy": standing.healthy, "why": standing.why}
+
+
 def _tell_unknown(known: Known, keys: list[str], text: str) -> NoReturn:
-    """No document: perhaps the own ledger knows the event."""
+    """No document: perhaps the own ledger knows the event, or cannot, as its validator does not scan."""
+    from reactor.documents.statuses import Collection
+
+    hindrances = "".join(f"; {one}" for one in known.hindrances(Collection.MINT, ""))
     if keys:
         raise Problem(
-            f"no document, but this validator's own ledger knows {', '.join(keys)}",
+            f"no document, but this validator's own ledger knows {', '.join(keys)}{hindrances}",
             "a running validator inserts it again on its next sweep",
         )
     if known.database:
@@ -174,7 +207,7 @@ def _tell_unknown(known: Known, keys: list[str], text: str) -> NoReturn:
             "bring the shared database back, or give the command on a validator's own machine",
         )
     raise Problem(
-        f"nothing is known of {text}",
+        f"nothing is known of {text}{hindrances}",
         "if it is on chain: wait for its finality and compare the scanners' positions in `reactor status`",
     )
 

@@ -9,9 +9,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from reactor.documents.models import Heartbeat
+from reactor.documents.statuses import Status
 from reactor.handlers.heartbeat import verified_heartbeat
-from reactor.health import Phase, Standing, seconds_ahead, standing_of
+from reactor.health import NEEDED, Ability, Phase, Standing, seconds_ahead, standing_of
 
+_UNSIGNED: Final = frozenset({"", Status.PENDING, Status.CONFIRMED})
 CLONE_SECONDS: Final = 120.0
 """Heartbeats of one key from two hosts within this time: it moved, or two processes run with it."""
 
@@ -34,6 +36,17 @@ class Person:
     def name(self) -> str:
         """What its operator calls it."""
         return self.beat.validator_id if self.beat is not None else ""
+
+    def hindered(self, way: Ability, status: str) -> str:
+        """Why it cannot go on with a request of the direction `way` in this status (empty: not known), in a sentence without its
+        subject; empty: nothing that it says of itself hinders it.
+        """
+        if self.beat is None or self.state not in {"up", "starting"}:
+            return f"is {self.state}: {self.standing.why}"
+        lost = set(self.beat.cannot)
+        if self.standing.healthy or not (lost & NEEDED or (way in lost and status in _UNSIGNED)):
+            return ""
+        return f"cannot do its work: {self.standing.why}"
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ What a document waits for was written by one validator on one head. Where this m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -57,6 +57,7 @@ class Look:
     `read`: its document was read; else `document` is what a fresh one would be. `event`: the source in the own ledger, and
     whether it is final. `signed`: how many verified signatures stand in it; `needed`: how many must (0: not known);
     `signers`: the Ethereum addresses of those who signed. `contract`: None where the own node was not asked or did not answer.
+    `hindrances`: what keeps this machine's own validator from going on with anything, in sentences.
     """
 
     document: AnyRequest
@@ -68,6 +69,7 @@ class Look:
     signed: int
     needed: int
     signers: frozenset[str]
+    hindrances: Sequence[str] = ()
 
 
 def reasons(look: Look) -> list[Reason]:
@@ -76,7 +78,8 @@ def reasons(look: Look) -> list[Reason]:
         return []
     own = _own(look)
     said = _said(look, [code for code, _ in own])
-    return said + [Reason(waiting_sentence(code, params)) for code, params in own]
+    found = said + [Reason(waiting_sentence(code, params)) for code, params in own]
+    return found + [Reason(one) for one in look.hindrances]
 
 
 def _said(look: Look, known: list[str]) -> list[Reason]:
