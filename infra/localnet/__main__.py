@@ -41,7 +41,7 @@ BlockTime = Annotated[float, typer.Option(min=0.2, max=60, help="Seconds between
 Directory = Annotated[Path, typer.Option(help="Where the network lies.")]
 UserNumber = Annotated[int, typer.Option("--user", min=1, help="Which user.")]
 Amount = Annotated[str, typer.Argument(help="In POKT, up to six decimals.")]
-PartName = Annotated[str, typer.Argument(metavar="NAME", help="validator-1, …; mongo-1, …")]
+PartName = Annotated[str, typer.Argument(metavar="NAME", help="validator-1, …; mongo-1, …; anvil; pocket")]
 
 
 @app.command()
@@ -70,7 +70,7 @@ def stop(name: PartName, directory: Directory = DEFAULT_DIRECTORY) -> None:
 
 @app.command()
 def kill(name: PartName, directory: Directory = DEFAULT_DIRECTORY) -> None:
-    """End a part of the running network as a power cut does (SIGKILL)."""
+    """End a part of the running network as a power cut does (SIGKILL); not anvil, which would lose its chain."""
     _run(_outage(directory, "kill", name))
 
 
@@ -266,7 +266,7 @@ def _scratch() -> Iterator[Path]:
 
 def _clear(directory: Path) -> None:
     """Remove what an earlier network left; refuses a directory that holds anything else."""
-    known = {"mongo", "anvil.log", "localnet.log", "network.json", "control.sock", ".lock"}
+    known = {"mongo", "anvil.log", "anvil.state", "localnet.log", "network.json", "control.sock", ".lock"}
     left = list(directory.iterdir())
     strange = [path.name for path in left if path.name not in known and not path.name.startswith("validator-")]
     if strange:

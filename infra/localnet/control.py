@@ -22,9 +22,11 @@ from infra.localnet.processes import ProcessError
 from reactor.sentences import sentence
 
 if TYPE_CHECKING:
+    from infra.localnet.anvil import Anvil
     from infra.localnet.member import LocalValidator
     from infra.localnet.mongod import MongoReplicaSet
     from infra.localnet.network import Localnet
+    from infra.localnet.pocket import PocketNode
 
 SOCKET: Final = "control.sock"
 VERBS: Final = ("start", "stop", "kill")
@@ -39,7 +41,8 @@ Say = Callable[[str], None]
 class Part:
     """A process of the network that may end and be started again.
 
-    `ended` says how it ended, in words; `known_down`: that it does not run was told.
+    `ended` says how it ended, in words; `lost`: why it cannot be started again, empty if it can; `known_down`: that it does not
+    run was told.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Part:
     start: Callable[[], Awaitable[object]]
     stop: Callable[[], Awaitable[object]]
     kill: Callable[[], Awaitable[object]]
+    lost: Callable[[], str] = str
     known_down: bool = False
 
 
@@ -88,14 +92,16 @@ class Control:
             elif not part.known_down and not self._one_at_a_time.locked():
                 part.known_down = True
                 self._say(f"{part.name} {part.ended()}; the others go on. {self._effect()}")
-                self._say(f"start it again: {self._command('start', part.name)}")
+                self._say(part.lost() or f"start it again: {self._command('start', part.name)}")
 
     def _effect(self) -> str:
         net = self._net
         up = sum(one.running for one in net.validators)
         threshold, count = net.info.deployment.threshold, len(net.validators)
-        if net.mongo is not None and not _has_majority(net.mongo):
-            return f"{up} of {count} validators run: without MongoDB nothing is signed; it is picked up again once it is back"
+        away = [*_chains_away(net), *(["MongoDB"] if net.mongo is not None and not _has_majority(net.mongo) else [])]
+        if away:
+            without, back = " and ".join(away), "it is" if len(away) == 1 else "all are"
+            return f"{up} of {count} validators run: without {without} nothing is signed; it is picked up again once {back} back"
         mints = "mints go on" if up >= threshold else f"mints wait for {threshold - up} more"
         payouts = "payouts go on" if up == count else "payouts wait: all must sign"
         return f"{up} of {count} validators run: {mints}, {payouts}"
@@ -119,6 +125,8 @@ class Control:
         async with self._one_at_a_time:
             if part.running() is (verb == "start"):
                 return False, f"{name} {'runs already' if part.running() else 'does not run'}"
+            if verb == "start" and (lost := part.lost()):
+                return False, f"{name}: {lost}"
             try:
                 await {"start": part.start, "stop": part.stop, "kill": part.kill}[verb]()
             except (ProcessError, TimeoutError) as error:
@@ -157,9 +165,16 @@ def _has_majority(mongo: MongoReplicaSet) -> bool:
     return 2 * sum(mongo.node(index).running for index in range(count)) > count
 
 
+def _chains_away(net: Localnet) -> list[str]:
+    nodes = (("Ethereum", net.anvil.process.running), ("Pocket", net.pocket.running))
+    return [name for name, running in nodes if not running]
+
+
 def _parts(net: Localnet) -> Iterator[Part]:
     for one in net.validators:
         yield _validator(one)
+    yield _ethereum(net.anvil)
+    yield _pocket(net.pocket)
     if net.mongo is not None:
         for index in range(len(net.mongo.ports)):
             yield _database_node(net.mongo, index)
@@ -189,6 +204,39 @@ def _database_node(mongo: MongoReplicaSet, index: int) -> Part:
         partial(mongo.stop, index),
         kill,
     )
+
+
+def _ethereum(anvil: Anvil) -> Part:
+    """anvil writes its chain down only when it is stopped in order, and ends with 0 then."""
+    written = False
+
+    def running() -> bool:
+        return anvil.process.running
+
+    def lost() -> str:
+        gone = not running() and anvil.process.exit_code != 0 and not written
+        return "its chain went with it, and the contracts: end the network (Ctrl-C) and begin anew" if gone else ""
+
+    async def start() -> None:
+        nonlocal written
+        written = True  # a start that fails leaves the file as it is
+        await anvil.start()
+        written = False
+
+    async def kill() -> None:
+        raise ProcessError("killed it would lose its chain, which it writes down only when it is stopped: use stop")
+
+    return Part("anvil", running, lambda: _ending(anvil.process.exit_code, ""), start, anvil.stop, kill, lost)
+
+
+def _pocket(node: PocketNode) -> Part:
+    """It runs within the network's own process. Killed it loses what waits for a block, as a real one does."""
+
+    async def kill() -> None:
+        await node.stop()
+        node.chain.mempool.clear()
+
+    return Part("pocket", lambda: node.running, lambda: "does not run", node.start, node.stop, kill)
 
 
 def _ending(code: int | None, last_line: str) -> str:

@@ -261,8 +261,11 @@ class Localnet:
 
     async def _open_chains(self) -> None:
         self._on_step("starting anvil and the Pocket node")
+        state = self.directory / "anvil.state"  # so that it can be stopped and started again, within the life of this network
+        state.unlink(missing_ok=True)
+        accounts, log = self._user_count + 1, self.directory / "anvil.log"
         self.anvil = await self._stack.enter_async_context(
-            Anvil(block_time=self._ethereum_block_time, accounts=self._user_count + 1, log=self.directory / "anvil.log")
+            Anvil(block_time=self._ethereum_block_time, accounts=accounts, log=log, state=state)
         )
         self.web3 = AsyncWeb3(AsyncHTTPProvider(self.anvil.url))
         self._stack.push_async_callback(self.web3.provider.disconnect)

@@ -70,7 +70,7 @@ def guide(net: Localnet, console: Console, usual: Path) -> None:
         f"  .venv/bin/reactor explain --config {config} HASH",
         f"  .venv/bin/reactor check --config {config}",
         "",
-        "Practise an outage (stop: as a service manager does, kill: as a power cut does; mongo-1 is a part too):",
+        "Practise an outage (stop: as a service manager does, kill: as a power cut does), also of mongo-1, anvil and pocket:",
         f"  {python} stop{flag} validator-{count}",
         f"  {python} start{flag} validator-{count}",
         "",

@@ -84,14 +84,21 @@ def test_a_network_survives_the_end_of_its_parts_and_starts_them_again(up: Up) -
         done = up.run("start", "validator-2")
         assert (done.returncode, done.stderr) == (0, "")
         assert "2 of 2 validators run: mints go on, payouts go on" in done.stdout
+    held = up.run("balances")
     assert up.run("kill", "mongo-1").returncode == 0
     up.says("mongo-1 is killed")
     assert up.run("start", "mongo-1").returncode == 0
+    for name, chain in (("anvil", "Ethereum"), ("pocket", "Pocket")):
+        assert f"without {chain} nothing is signed" in up.run("stop", name).stdout
+        assert up.run("balances").returncode != 0, f"{name} does not answer"
+        assert "payouts go on" in up.run("start", name).stdout
     refused = up.run("start", "validator-1")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "validator-1 runs already" in refused.stderr
-    # It is a bridge still: the database that was killed answers, and so do both validators.
-    assert up.run("balances").returncode == 0
+    # It is a bridge still: the database that was killed answers, both validators do, and both chains hold what they held.
+    after = up.run("balances")
+    assert after.returncode == 0
+    assert after.stdout == held.stdout
     up.process.send_signal(signal.SIGINT)
     assert up.process.wait(60) == 0
     assert "no network runs" in up.run("stop", "validator-1").stderr

@@ -45,6 +45,42 @@ class Member:
         self.code = -signal.SIGKILL
 
 
+class Ethereum:
+    """anvil without a process."""
+
+    def __init__(self):
+        self.process = SimpleNamespace(running=True, exit_code=None)
+        self.fails = None
+
+    async def start(self):
+        self.process = SimpleNamespace(running=not self.fails, exit_code=1 if self.fails else None)
+        if self.fails:
+            raise self.fails
+
+    async def stop(self):
+        self.end(0)
+
+    def end(self, code):
+        self.process = SimpleNamespace(running=False, exit_code=code)
+
+
+class Pocket:
+    """The Pocket node without a port."""
+
+    def __init__(self):
+        self.running, self.lost = True, 0
+        self.chain = SimpleNamespace(mempool=SimpleNamespace(clear=self._clear))
+
+    def _clear(self):
+        self.lost += 1
+
+    async def start(self):
+        self.running = True
+
+    async def stop(self):
+        self.running = False
+
+
 @pytest.fixture
 async def net(tmp_path):
     """Three validators, two of them sign a mint; their directory has a name longer than a socket's may be."""
@@ -52,6 +88,7 @@ async def net(tmp_path):
     directory.mkdir()
     deployment = SimpleNamespace(threshold=2)
     made = SimpleNamespace(directory=directory, mongo=None, validators=[Member(number) for number in (1, 2, 3)])
+    made.anvil, made.pocket = Ethereum(), Pocket()
     made.info, made.said = SimpleNamespace(deployment=deployment, directory=directory), []
     async with Control(made, made.said.append, lambda verb, name: f"do {verb} {name}") as made.control:
         yield made
@@ -157,3 +194,51 @@ async def test_a_socket_is_its_users_alone_and_gone_with_the_network(net, tmp_pa
         await ask(net.directory, "stop", "validator-1")
     with pytest.raises(NoNetworkError, match="make up"):
         await ask(tmp_path / "nothing", "stop", "validator-1")
+
+
+@pytest.mark.parametrize(("name", "chain"), [("anvil", "Ethereum"), ("pocket", "Pocket")])
+async def test_a_chains_node_is_stopped_and_started_again(net, name, chain):
+    good, text = await ask(net.directory, "stop", name)
+    assert good
+    assert text == (
+        f"{name} is stopped. 3 of 3 validators run: without {chain} nothing is signed; it is picked up again once it is back"
+    )
+    assert await ask(net.directory, "stop", name) == (False, f"{name} does not run")
+    said = len(net.said)
+    net.control.look()
+    assert len(net.said) == said, "an end that was asked for is not told a second time"
+    good, text = await ask(net.directory, "start", name)
+    assert (good, text) == (True, f"{name} runs again. 3 of 3 validators run: mints go on, payouts go on")
+    assert net.pocket.lost == 0
+
+
+async def test_all_that_is_away_is_named(net):
+    await ask(net.directory, "stop", "pocket")
+    _, text = await ask(net.directory, "stop", "anvil")
+    assert "without Ethereum and Pocket nothing is signed; it is picked up again once all are back" in text
+
+
+async def test_anvil_is_not_killed_as_its_chain_would_not_come_back(net):
+    good, text = await ask(net.directory, "kill", "anvil")
+    assert (good, net.anvil.process.running) == (False, True)
+    assert "use stop" in text
+    good, _ = await ask(net.directory, "kill", "pocket")
+    assert (good, net.pocket.running, net.pocket.lost) == (True, False, 1)
+
+
+async def test_anvil_that_was_killed_is_not_started_with_an_empty_chain(net):
+    net.anvil.end(-signal.SIGKILL)
+    net.control.look()
+    assert net.said[-2].startswith("anvil was ended by SIGKILL; the others go on.")
+    assert net.said[-1] == "its chain went with it, and the contracts: end the network (Ctrl-C) and begin anew"
+    good, text = await ask(net.directory, "start", "anvil")
+    assert (good, net.anvil.process.running) == (False, False)
+    assert "begin anew" in text
+
+
+async def test_a_start_of_anvil_that_fails_can_be_tried_again(net):
+    await ask(net.directory, "stop", "anvil")
+    net.anvil.fails = ProcessError("the port is taken")
+    assert await ask(net.directory, "start", "anvil") == (False, "anvil: the port is taken")
+    net.anvil.fails = None
+    assert (await ask(net.directory, "start", "anvil"))[0]
