@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import idna
 
-__all__ = ["UrlProblem", "endpoint_key", "http_url"]
+__all__ = ["UrlProblem", "endpoint_key", "http_url", "on_this_machine"]
 
 FORM: Final = "Give the endpoint's full URL, like https://host:port/path"
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -64,6 +64,18 @@ def endpoint_key(url: str) -> str:
     """Give what two spellings of one endpoint have in common. `url`: as `http_url` gives it."""
     base, mark, query = url.partition("?")
     return base.rstrip("/") + mark + query
+
+
+def on_this_machine(url: str) -> bool:
+    """Whether the URL's host is a loopback address or `localhost`: what is sent there is seen by nobody on the way.
+
+    SECURITY: no other name is one, `a.localhost` neither: a resolver may ask the network for it.
+    """
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _port(parts: SplitResult) -> int | None:

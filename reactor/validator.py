@@ -384,8 +384,8 @@ class Validator:
             replaced=self.state_replaced,
         )
 
-    async def run(self, stop: Stop | None = None) -> None:
-        """Run until `stop` is asked for; without one, until SIGTERM or SIGINT.
+    async def run(self, stop: Stop) -> None:
+        """Run until `stop` is asked for.
 
         Raises LoopError when one of the engine's own loops breaks, or when an older process turns out to run with the same key.
         """
@@ -394,7 +394,7 @@ class Validator:
         gc.freeze()
         logger.info(first_line(self.bridge, self.me, self.hearts.instance, observe=self.observe, source=self.source))
         await self.loops.attempt(_STOPS, self._look_at_stops)
-        supervisor = Supervisor(grace=self.settings.engine.stop_timeout_s + 3.0, stop=stop)
+        supervisor = Supervisor(stop, grace=self.settings.engine.stop_timeout_s + 3.0)
         supervisor.add("reactor", self.reactor.run)
         supervisor.add("books", self._keep_books)
         supervisor.add("refusals", self._watch_refusals)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
+
+from reactor.urls import on_this_machine
 
 __all__ = ["DEFAULT_RATE", "Rate", "rate_for"]
 
@@ -45,14 +46,6 @@ def rate_for(url: str, per_second: float | None, clock: Callable[[], float] = ti
     """The rate of an endpoint. Without a configured one, endpoints on this machine have none and others `DEFAULT_RATE`."""
     if per_second is not None:
         return Rate(per_second, clock=clock)
-    return None if _is_local(url) else Rate(DEFAULT_RATE, clock=clock)
-
-
-def _is_local(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    # A name below `localhost` is one of this machine wherever it is used for a node; at worst its own limits are met.
+    here = on_this_machine(url) or (urlsplit(url).hostname or "").endswith(".localhost")
+    return None if here else Rate(DEFAULT_RATE, clock=clock)

@@ -1,4 +1,4 @@
-"""Runs the process's loops: one fault ends them all, a signal stops them in seconds, nothing lives on half.
+"""Runs the process's loops: one fault ends them all, a request to stop ends them in seconds, nothing lives on half.
 
 A fault is one of the engine's own machinery, or what ``Loops`` was told to let through: what a round of a loop raises otherwise
 ends that round alone (``reactor.engine.loops``).
@@ -6,7 +6,7 @@ ends that round alone (``reactor.engine.loops``).
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
@@ -60,23 +60,14 @@ class Supervisor:
     """Named loops. Each gets the ``stop`` event and must return soon after it is set; after ``grace`` seconds it is
     cancelled, and given up ``cancel_grace`` seconds later."""
 
-    def __init__(
-        self,
-        *,
-        grace: float = 8.0,
-        cancel_grace: float = 2.0,
-        signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
-        stop: Stop | None = None,
-    ) -> None:
-        """``stop``: a request that somebody else hears already; then no signal is heard here."""
+    def __init__(self, stop: Stop, *, grace: float = 8.0, cancel_grace: float = 2.0) -> None:
+        """``stop``: the request to end, which whoever made it hears (``Stop.on_signals``)."""
         self._grace = grace
         self._cancel_grace = cancel_grace
-        self._signals = tuple(signals) if stop is None else ()
         self._loops: dict[str, Loop] = {}
         self._last: list[tuple[str, LastAct, float]] = []
-        self._stop = stop or Stop()
-        self._hurry = self._stop.hurry
-        self.stop = self._stop.asked
+        self._hurry = stop.hurry
+        self.stop = stop.asked
 
     def add(self, name: str, loop: Loop) -> None:
         """Adds a loop, before ``run``."""
@@ -93,10 +84,7 @@ class Supervisor:
         self._last.append((name, act, within))
 
     async def run(self) -> None:
-        """Runs all loops until a signal or ``stop`` (returns) or the first fault (raises ``LoopError``)."""
-        events = asyncio.get_running_loop()
-        for number in self._signals:
-            events.add_signal_handler(number, self._stop.signalled, number)
+        """Runs all loops until ``stop`` is asked for (returns) or the first fault (raises ``LoopError``)."""
         tasks = {asyncio.ensure_future(_named(name, loop, self.stop)): name for name, loop in self._loops.items()}
         stopping = asyncio.ensure_future(self.stop.wait())
         try:
@@ -110,8 +98,6 @@ class Supervisor:
             stopping.cancel()
             for task in tasks:
                 task.cancel()
-            for number in self._signals:
-                events.remove_signal_handler(number)
         faults = faults or _faults(tasks, stopped=True)
         if faults:
             name, error = faults[0]

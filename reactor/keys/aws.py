@@ -4,7 +4,6 @@ boto3 blocks, so its calls run in threads of their own, with a bounded queue and
 """
 
 import asyncio
-import ipaddress
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from reactor.keys.problem import KeyProblem
 from reactor.keys.stats import SignerStats
 from reactor.keys.threads import Threads
-from reactor.urls import UrlProblem, http_url
+from reactor.urls import UrlProblem, http_url, on_this_machine
 
 THREADS = 8
 """Calls at once: at 10-20 ms each about 500 signatures a second, more than the service's own default quota for ECC keys."""
@@ -111,17 +110,9 @@ def _safe_endpoint(endpoint: str, kind: str, remedy: str) -> str:
     except UrlProblem:
         url = ""
     # SECURITY: over plain HTTP anyone on the way could hand out his own public key, or read the secret one.
-    if "@" in urlsplit(url).netloc or not (url.startswith("https://") or _is_local(url)):
+    if "@" in urlsplit(url).netloc or not (url.startswith("https://") or on_this_machine(url)):
         raise KeyProblem(kind, "the endpoint is neither https nor on this machine", remedy)
     return url
-
-
-def _is_local(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Calls:
@@ -158,7 +149,7 @@ class Calls:
             # SECURITY: AWS_ENDPOINT_URL and the shared configuration could name an endpoint that was not judged above.
             ignore_configured_endpoint_urls=True,  # type: ignore[call-arg] # the stubs do not know it
             # SECURITY: what may go in clear because it stays on this machine must not leave it by HTTP_PROXY.
-            proxies={} if place.endpoint is not None and _is_local(place.endpoint) else None,
+            proxies={} if place.endpoint is not None and on_this_machine(place.endpoint) else None,
         )
         # SECURITY: a filter, because a level can be set back by whoever configures the log next.
         for name in _TALKATIVE:

@@ -8,6 +8,7 @@ import contextlib
 import sys
 from pathlib import Path
 
+from reactor.engine.supervisor import Stop
 from reactor.logs import configure_logs
 from reactor.settings import load_settings
 from reactor.validator import Chains, Validator
@@ -50,7 +51,7 @@ async def main(configuration: Path, head: int, threshold: int) -> None:
     # The deposits to be measured are in the ledger and not yet in the database: a sweep that drew them would insert them. And
     # always the same are looked at: what a look at another recipient reads from the chain is not the mints' cost.
     validator.reconciler.pick = lambda _: 0
-    running = asyncio.create_task(validator.run())
+    running = asyncio.create_task(validator.run(Stop()))
     try:
         async with asyncio.timeout(60):
             await validator.reactor.feed.live.wait()

@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pocket_client_helpers import FAST, VAULT, Entry, Node, client_of, client_of_node, refuse, reply, send, served_node, serving
 
+from reactor.chains.errors import Means
 from reactor.chains.pocket import (
     Endpoint,
     MalformedAnswer,
@@ -68,7 +69,7 @@ async def test_bad_answers_are_typed(
     assert caught.value.endpoint == "node0"
     assert caught.value.call == "query/height"
     # Who is asked too much is not asked again at once.
-    assert chain.calls["query/height"] == (FAST.rounds if caught.value.retryable and status != 429 else 1)
+    assert chain.calls["query/height"] == (FAST.rounds if caught.value.means is Means.FAULT and status != 429 else 1)
 
 
 @pytest.mark.parametrize("text", ['{"height":100}', '"{\\"height\\":100}"', '{"height":100.0}', '{"height":100,"x":1}'])

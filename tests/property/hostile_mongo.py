@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import struct
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
 import bson
 from bson import ObjectId
 from hypothesis import strategies as st
 
 from tests.property.fuzzing import BSON_VALUES
+from tests.property.server_thread import ServerThread
 
 __all__ = ["HostileMongo", "Reply", "replies"]
 
@@ -26,7 +25,6 @@ Delivery = Literal["whole", "in pieces", "cut", "aborted", "never"]
 _OP_MSG: Final = 2013
 _OP_REPLY: Final = 1
 _OP_QUERY: Final = 2004
-_STARTED: Final = 30.0
 GREETINGS: Final = frozenset({"hello", "ismaster"})
 
 
@@ -146,65 +144,19 @@ def _damaged(raw: bytes, seed: int) -> bytes:
 
 
 @dataclass
-class HostileMongo:
+class HostileMongo(ServerThread):
     """`answer` decides what each command but the greeting gets: it is told the command."""
 
     answer: Callable[[dict[str, Any]], Reply] = lambda command: rows([])
     greeting: dict[str, Any] = field(default_factory=dict)
-    commands: int = 0
-    port: int = 0
-    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop, repr=False)
-    _thread: threading.Thread | None = None
-    _connections: set[asyncio.Task[None]] = field(default_factory=set, repr=False)
+    commands: int = field(default=0, init=False)
 
     @property
     def uri(self) -> str:
         """Its connection string, with a password that nobody asks for."""
         return f"mongodb://127.0.0.1:{self.port}/?replicaSet=rs0"
 
-    def __enter__(self) -> Self:
-        started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
-        self._thread.start()
-        assert started.wait(_STARTED)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._thread is not None
-        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result(_STARTED)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_STARTED)
-
-    def _run(self, started: threading.Event) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port = server.sockets[0].getsockname()[1]
-        started.set()
-        try:
-            self._loop.run_forever()
-        finally:
-            server.close()
-            self._loop.close()
-
-    async def _hang_up(self) -> None:
-        for task in self._connections:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        try:
-            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                while await self._exchange(reader, writer):
-                    pass
-        finally:
-            self._connections.discard(task)
-            with suppress(OSError, RuntimeError):
-                writer.close()
-
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         length, request, _, operation = struct.unpack("<iiii", await reader.readexactly(16))
         body = await reader.readexactly(length - 16)
         # The first greeting may come in the form that servers of all ages understand.

@@ -14,16 +14,16 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import threading
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from hypothesis import strategies as st
 
 from tests.property.fuzzing import JSON_VALUES, TEXTS
+from tests.property.server_thread import ServerThread
 
 __all__ = ["Answer", "HostilePeer", "Request", "answers", "json_answer", "json_bodies"]
 
@@ -35,7 +35,6 @@ _UNSOUND: list[Framing] = ["short", "long", "two lengths", "odd length", "odd ch
 _PACKED = {"gzip": "gzip", "deflate": "deflate", "bomb": "gzip", "garbage": "gzip", "broken": "gzip", "twice": "gzip, gzip"}
 BOMB = 3 * 1024 * 1024
 """Bytes into which a bomb unpacks: more than the limit that a test should set for its client, soon enough made."""
-_STARTED = 30.0
 
 
 @dataclass(frozen=True)
@@ -244,67 +243,17 @@ def answers(bodies: st.SearchStrategy[bytes], *, slow: bool = True) -> st.Search
 
 
 @dataclass
-class HostilePeer:
+class HostilePeer(ServerThread):
     """Listens on a free port of this machine; `answer` decides what each request gets, None: the connection is closed."""
 
     answer: Callable[[Request], Answer | None] = lambda request: None
-    requests: int = 0
-    port: int = 0
-    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop, repr=False)
-    _thread: threading.Thread | None = None
-    _connections: set[asyncio.Task[None]] = field(default_factory=set, repr=False)
+    requests: int = field(default=0, init=False)
 
     def url(self, target: str = "/", userinfo: str = "") -> str:
         """Its URL with this path and query."""
         return f"http://{userinfo + '@' if userinfo else ''}127.0.0.1:{self.port}{target}"
 
-    def __enter__(self) -> Self:
-        started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
-        self._thread.start()
-        assert started.wait(_STARTED)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._thread is not None
-        asyncio.run_coroutine_threadsafe(self.hang_up(), self._loop).result(_STARTED)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_STARTED)
-
-    def _run(self, started: threading.Event) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20))
-        self.port = server.sockets[0].getsockname()[1]
-        started.set()
-        try:
-            self._loop.run_forever()
-        finally:
-            server.close()
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
-
-    async def hang_up(self) -> None:
-        """End all connections: those that are kept waiting too."""
-        waiting = [task for task in self._connections if task is not asyncio.current_task()]
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        try:
-            # Cancelled by `hang_up` alone.
-            with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
-                while await self._exchange(reader, writer):
-                    pass
-        finally:
-            self._connections.discard(task)
-            with _broken_connections():
-                writer.close()
-
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").removesuffix("\r\n\r\n")
         request = Request(head, b"")
         size = request.header("Content-Length")
@@ -343,10 +292,3 @@ async def _deliver(answer: Answer, raw: bytes, reader: asyncio.StreamReader, wri
     with suppress(OSError):
         await reader.read()  # until the client or the test ends it
     return False
-
-
-@contextmanager
-def _broken_connections() -> Iterator[None]:
-    """The other side, or a stopping loop, may have ended it first."""
-    with suppress(OSError, RuntimeError):
-        yield

@@ -7,14 +7,14 @@ import os
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.property.fuzz_targets import TARGETS, Target
+from tests.property.searching import LONG, search_settings
 
 pytestmark = pytest.mark.property
 
-LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "1000000" if LONG else "6000"))
 """Over all targets together."""
 BATCH = 100
@@ -28,14 +28,7 @@ def test_any_input_is_read_or_refused(target: Target, capsys: pytest.CaptureFixt
     batches = -(-int(_SHARE * target.weight + 1) // BATCH)
     done = 0
 
-    @settings(
-        max_examples=batches,
-        deadline=None,
-        database=None,
-        derandomize=not LONG,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @search_settings(batches)
     @given(st.integers(0, 2**64 - 1))
     def batch(seed: int) -> None:
         nonlocal done

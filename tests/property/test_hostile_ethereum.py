@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientError
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 
@@ -28,11 +28,11 @@ from reactor.chains.ethereum.span import Span
 from reactor.chains.http import Http
 from reactor.chains.rpc import Endpoints, Retries
 from tests.property.hostile_peer import Answer, HostilePeer, Request, answers, json_answer, json_bodies, json_values
+from tests.property.searching import LONG, search_settings
 from tests.unit.ethereum_node import CHAIN_ID, CONTROLLER, WPOKT, Node, block_hash, burn_log, header, receipt
 
 pytestmark = pytest.mark.property
 
-LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 ANSWERS = int(os.environ.get("HOSTILE_ANSWERS", "20000" if LONG else "250"))
 KEY = "9f8e7d6c5b4aPROJECT1029384756ID"
 PASSWORD = "what-a-node-asks-its-clients-for"
@@ -183,15 +183,8 @@ def search(peer: HostilePeer, honest: int, examples: int, *, shrink: bool = True
     with asyncio.Runner() as runner:
         runner.get_loop().set_exception_handler(lambda loop, context: left_over.append(context))
 
-        @settings(
-            max_examples=examples,
-            deadline=None,
-            database=None,
-            # The twins below look at few answers: each run at the same ones.
-            derandomize=not (LONG and shrink),
-            phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
+        # The twins below look at few answers: each run at the same ones.
+        @search_settings(examples, shrink=shrink, same=not (LONG and shrink))
         @given(
             st.sampled_from(sorted(CALLS)),
             methods,

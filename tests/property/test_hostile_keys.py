@@ -7,7 +7,6 @@ import asyncio
 import base64
 import json
 import logging
-import os
 from random import Random
 
 import pytest
@@ -16,17 +15,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor.keys import KeyProblem, Signer, aws, open_signer, probe
 from tests.integration.keys_aws_helpers import hasten, isolate
 from tests.property.fuzzing import JSON_VALUES, damaged_tree
 from tests.property.hostile_peer import Answer, HostilePeer, Request, answers, json_answer
+from tests.property.searching import LONG, search_settings
 
 pytestmark = pytest.mark.property
 
-LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 EXAMPLES = 5_000 if LONG else 60
 """For each of the four tests."""
 HUNG = 60.0
@@ -149,15 +148,7 @@ def log():
 
 def fuzzed(strategy):
     def decorate(test):
-        options = settings(
-            max_examples=EXAMPLES,
-            deadline=None,
-            database=None,
-            derandomize=not LONG,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        return options(given(strategy)(test))
+        return search_settings(EXAMPLES)(given(strategy)(test))
 
     return decorate
 

@@ -6,13 +6,12 @@
 import asyncio
 import contextlib
 import logging
-import os
 from random import Random
 from typing import Any
 
 import pytest
 from bson import ObjectId
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pymongo import common
 from pymongo.errors import PyMongoError
@@ -30,12 +29,12 @@ from reactor.store.reading import Found, find_ids, open_page, read
 from reactor.store.tail import Row, counts, find, oldest
 from tests.property.fuzzing import damaged_text
 from tests.property.hostile_mongo import FIRST, HostileMongo, documents, replies, rows, values
+from tests.property.searching import LONG, search_settings
 from tests.unit.journal_helpers import BRIDGE
 from tests.unit.test_mongo_uri import GOOD
 
 pytestmark = pytest.mark.property
 
-LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 STRINGS, REPLIES, CONNECTIONS = (8_000, 10_000, 2_000) if LONG else (300, 200, 40)
 HUNG = 60.0
 """Far above what the time-outs below allow: only what waits without a reason takes longer."""
@@ -45,15 +44,7 @@ HASH = "ab" * 32
 
 def fuzzed(examples, strategy):
     def decorate(test):
-        options = settings(
-            max_examples=examples,
-            deadline=None,
-            database=None,
-            derandomize=not LONG,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        return options(given(strategy)(test))
+        return search_settings(examples)(given(strategy)(test))
 
     return decorate
 

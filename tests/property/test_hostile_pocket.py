@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reactor import logs
 from reactor.chains.pocket import PocketChain, PocketRpcError, RetryPolicy, connect
 from reactor.chains.pocket.morse import transport
 from tests.property.hostile_peer import Answer, HostilePeer, Request, answers, json_answer, json_bodies, json_values
+from tests.property.searching import LONG, search_settings
 
 pytestmark = pytest.mark.property
 
-LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 ANSWERS = int(os.environ.get("HOSTILE_ANSWERS", "20000" if LONG else "250"))
 KEY = "9f8e7d6c5b4aPROJECT1029384756ID"
 PASSWORD = "what-a-node-asks-its-clients-for"
@@ -211,14 +211,7 @@ def test_whatever_a_node_answers_the_call_ends_in_time_in_a_value_or_its_own_err
     with asyncio.Runner() as runner:
         runner.get_loop().set_exception_handler(lambda loop, context: left_over.append(context))
 
-        @settings(
-            max_examples=ANSWERS // 2,
-            deadline=None,
-            database=None,
-            derandomize=not LONG,
-            phases=[Phase.explicit, Phase.generate, Phase.shrink],
-            suppress_health_check=list(HealthCheck),
-        )
+        @search_settings(ANSWERS // 2, shrink=True)
         @given(
             st.sampled_from(sorted(CALLS)),
             st.sampled_from(["*", "*", *PATHS]),

@@ -21,20 +21,21 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def put(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, "latin-1")
 
 
 def test_nothing_tells_it(tree: Path) -> None:
     assert commit.software_commit() == ""
 
 
-def test_an_image_tells_it_first(tree: Path) -> None:
+@pytest.mark.parametrize("text", [ONE, ONE[:16]])
+def test_an_image_tells_it_first(tree: Path, text: str) -> None:
     put(tree / ".git" / "HEAD", TWO)
-    put(tree / "reactor" / "COMMIT", f"{ONE}\n")
+    put(tree / "reactor" / "COMMIT", f"{text}\n")
     assert commit.software_commit() == ONE[:12]
 
 
-@pytest.mark.parametrize("text", ["", "not a commit", "1" * 6, "1" * 65, "\x1b[2J"])
+@pytest.mark.parametrize("text", ["", "not a commit", "1" * 6, "1" * 65, "\x1b[2J", "\xff", "../../etc/passwd"])
 def test_what_is_no_commit_is_passed_over(tree: Path, text: str) -> None:
     put(tree / "reactor" / "COMMIT", text)
     assert commit.software_commit() == ""
@@ -51,12 +52,20 @@ def test_a_checkout_tells_it(tree: Path) -> None:
     assert commit.software_commit() == ONE[:12]
 
 
-def test_one_of_several_work_trees_tells_it(tree: Path) -> None:
-    put(tree / "main" / ".git" / "worktrees" / "w" / "HEAD", "ref: refs/heads/w\n")
-    put(tree / "main" / ".git" / "worktrees" / "w" / "commondir", "../..\n")
-    put(tree / "main" / ".git" / "refs" / "heads" / "w", ONE)
-    put(tree / ".git", "gitdir: main/.git/worktrees/w\n")
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+def test_one_of_several_work_trees_tells_it(tree: Path, absolute: bool, packed: bool) -> None:
+    shared = tree / "main" / ".git"
+    put(shared / "worktrees" / "w" / "HEAD", "ref: refs/heads/w\n")
+    put(shared / "worktrees" / "w" / "commondir", "../..\n")
+    if packed:
+        put(shared / "packed-refs", f"# pack-refs with: peeled\n{ONE} refs/heads/w\n^{TWO}\n")
+    else:
+        put(shared / "refs" / "heads" / "w", ONE)
+    put(tree / ".git", f"gitdir: {shared if absolute else 'main/.git'}/worktrees/w\n")
     assert commit.software_commit() == ONE[:12]
+    put(shared / "worktrees" / "w" / "HEAD", f"{TWO}\n")
+    assert commit.software_commit() == TWO[:12]
 
 
 def test_an_installer_tells_it(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

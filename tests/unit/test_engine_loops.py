@@ -15,7 +15,7 @@ from reactor.engine.dispatcher import Dispatcher, Limits
 from reactor.engine.feed import ChangeFeed
 from reactor.engine.keys import DONE, Cause, Key, WakeUp
 from reactor.engine.loops import Loops, described
-from reactor.engine.supervisor import Supervisor
+from reactor.engine.supervisor import Stop, Supervisor
 from reactor.engine.tasks import wait_for_any
 
 pytestmark = pytest.mark.unit
@@ -319,7 +319,7 @@ async def obedient(stop: asyncio.Event) -> None:
 
 
 async def test_last_acts_come_after_the_loops_and_harm_nothing(lines: list[str]) -> None:
-    supervisor, order = Supervisor(grace=5, signals=()), []
+    supervisor, order = Supervisor(Stop(), grace=5), []
 
     async def loop(stop: asyncio.Event) -> None:
         await stop.wait()
@@ -340,7 +340,7 @@ async def test_last_acts_come_after_the_loops_and_harm_nothing(lines: list[str])
 
 
 async def test_after_a_fault_nothing_is_said() -> None:
-    supervisor, said = Supervisor(grace=5, signals=()), []
+    supervisor, said = Supervisor(Stop(), grace=5), []
 
     async def faulty(_: asyncio.Event) -> None:
         raise ZeroDivisionError
@@ -356,7 +356,7 @@ async def test_after_a_fault_nothing_is_said() -> None:
 
 
 async def test_a_second_signal_cuts_the_farewell_short() -> None:
-    supervisor, begun = Supervisor(grace=5, signals=()), asyncio.Event()
+    supervisor, begun = Supervisor(Stop(), grace=5), asyncio.Event()
 
     async def hang() -> None:
         begun.set()

@@ -23,7 +23,7 @@ from reactor.engine.keys import DONE, Cause, Head, Outcome, Waiting, Wake
 from reactor.engine.loops import Loops
 from reactor.engine.position import PositionTracker, token_seconds
 from reactor.engine.reactor import Reactor, SweepOptions
-from reactor.engine.supervisor import LoopError, Supervisor
+from reactor.engine.supervisor import LoopError, Stop, Supervisor
 from reactor.outages import Outages
 
 pytestmark = pytest.mark.unit
@@ -306,7 +306,7 @@ async def faithless(stop: asyncio.Event) -> None:
 async def deaf(stop: asyncio.Event) -> None:
     while not stop.is_set() or len(asyncio.all_tasks()) > 2:
         try:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(30)
             if stop.is_set():
                 return
         except asyncio.CancelledError:
@@ -314,17 +314,18 @@ async def deaf(stop: asyncio.Event) -> None:
 
 
 async def test_a_signal_stops_all_and_is_no_fault() -> None:
-    supervisor = Supervisor(grace=5)
-    supervisor.add("one", obedient)
-    supervisor.add("two", obedient)
-    task = asyncio.create_task(supervisor.run())
-    await settle()
-    os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.wait_for(task, 60)
+    with Stop().on_signals() as stop:
+        supervisor = Supervisor(stop, grace=5)
+        supervisor.add("one", obedient)
+        supervisor.add("two", obedient)
+        task = asyncio.create_task(supervisor.run())
+        await settle()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(task, 60)
 
 
 async def test_who_does_not_stop_is_cancelled() -> None:
-    supervisor = Supervisor(grace=0.05)
+    supervisor = Supervisor(Stop(), grace=0.05)
     supervisor.stop.set()
     cancelled: list[str] = []
 
@@ -341,20 +342,21 @@ async def test_who_does_not_stop_is_cancelled() -> None:
 
 
 async def test_a_second_signal_does_not_wait_for_the_grace() -> None:
-    supervisor = Supervisor(grace=900)
-    supervisor.add("stubborn", stubborn)
-    task = asyncio.create_task(supervisor.run())
-    await settle()
-    for _ in range(2):
-        os.kill(os.getpid(), signal.SIGINT)
+    with Stop().on_signals() as stop:
+        supervisor = Supervisor(stop, grace=900)
+        supervisor.add("stubborn", stubborn)
+        task = asyncio.create_task(supervisor.run())
         await settle()
-        await asyncio.sleep(0.01)
-    await asyncio.wait_for(task, 60)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            await settle()
+            await asyncio.sleep(0.01)
+        await asyncio.wait_for(task, 60)
 
 
 @pytest.mark.parametrize(("loop", "error"), [(faulty, "ZeroDivisionError"), (faithless, "nobody asked")])
 async def test_one_fault_ends_all(loop: Any, error: str) -> None:
-    supervisor = Supervisor(grace=5)
+    supervisor = Supervisor(Stop(), grace=5)
     supervisor.add("good", obedient)
     supervisor.add("bad", loop)
     with pytest.raises(LoopError, match=error) as caught:
@@ -363,7 +365,7 @@ async def test_one_fault_ends_all(loop: Any, error: str) -> None:
 
 
 async def test_who_ignores_his_cancellation_is_named() -> None:
-    supervisor = Supervisor(grace=0.01, cancel_grace=0.01)
+    supervisor = Supervisor(Stop(), grace=0.01, cancel_grace=0.01)
     supervisor.add("deaf", deaf)
     supervisor.stop.set()
     with pytest.raises(LoopError, match="deaf"):
@@ -371,7 +373,7 @@ async def test_who_ignores_his_cancellation_is_named() -> None:
 
 
 def test_a_name_is_given_once() -> None:
-    supervisor = Supervisor()
+    supervisor = Supervisor(Stop())
     supervisor.add("one", obedient)
     with pytest.raises(ValueError, match="already"):
         supervisor.add("one", obedient)

@@ -80,7 +80,7 @@ async def test_a_supervisor_obeys_a_stop_that_was_asked_before_it_ran() -> None:
         await asked.wait()
         order.append("loop")
 
-    supervisor = Supervisor(grace=5, stop=stop)
+    supervisor = Supervisor(stop, grace=5)
     supervisor.add("one", loop)
     stop.asked.set()
     await asyncio.wait_for(supervisor.run(), 60)
@@ -168,44 +168,6 @@ def test_the_version_is_shown_with_its_commit(
     monkeypatch.setattr(commits, "software_commit", lambda: "0123456789ab")
     assert main(arguments) == 0
     assert capsys.readouterr().out == f"bridge-reactor {parts.software_version()} (0123456789ab)\n"
-
-
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("linked", [False, True])
-def test_the_commit_of_a_source_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool, linked: bool) -> None:
-    commit, git = "0123456789abcdef0123456789abcdef01234567", tmp_path / "tree" / ".git"
-    shared = tmp_path / "main" / ".git" if linked else git
-    (shared / "refs" / "heads").mkdir(parents=True)
-    place = shared / "worktrees" / "tree" if linked else git
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "HEAD").write_text("ref: refs/heads/work\n")
-    if linked:
-        git.parent.mkdir()
-        git.write_text(f"gitdir: {place}\n")
-        (place / "commondir").write_text("../..\n")
-    if packed:
-        (shared / "packed-refs").write_text(f"# pack-refs with: peeled\n{commit} refs/heads/work\n^{'9' * 40}\n")
-    else:
-        (shared / "refs" / "heads" / "work").write_text(commit + "\n")
-    monkeypatch.setattr(commits, "__file__", str(git.parent / "reactor" / "commit.py"))
-    assert commits.software_commit() == commit[:12]
-    (place / "HEAD").write_text(commit + "\n")
-    assert commits.software_commit() == commit[:12]
-
-
-@pytest.mark.parametrize("content", ["", "not a commit", "\xff", "../../etc/passwd"])
-def test_an_unknown_commit_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
-    monkeypatch.setattr(commits, "__file__", str(tmp_path / "reactor" / "commit.py"))
-    assert commits.software_commit() == ""
-    (tmp_path / "reactor").mkdir()
-    (tmp_path / "reactor" / "COMMIT").write_text(content, "latin-1")
-    assert commits.software_commit() == ""
-
-
-def test_the_commit_of_an_image_is_in_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commits, "__file__", str(tmp_path / "commit.py"))
-    (tmp_path / "COMMIT").write_text("0123456789abcdef\n")
-    assert commits.software_commit() == "0123456789ab"
 
 
 def test_what_a_command_writes_is_its_owners_alone(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import pytest
 from yarl import URL
 
-from reactor.urls import UrlProblem, endpoint_key, http_url
+from reactor.urls import UrlProblem, endpoint_key, http_url, on_this_machine
 
 pytestmark = pytest.mark.unit
 
@@ -127,3 +127,17 @@ def test_no_refusal_repeats_the_url(text):
 )
 def test_two_spellings_of_one_endpoint_are_one(one, other, same):
     assert (endpoint_key(http_url(one)) == endpoint_key(http_url(other))) is same
+
+
+@pytest.mark.parametrize("host", ["localhost", "LocalHost:8545", "127.0.0.1", "127.9.9.9:1", "[::1]", "user:word@127.0.0.1"])
+def test_this_machine_is_known(host: str) -> None:
+    assert on_this_machine(f"http://{host}/path")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["a.localhost", "localhost.example", "localhost@node.example", "10.0.0.1", "128.0.0.1", "[::2]", "node", "127.1.example"],
+)
+def test_any_other_machine_is_not_this_one(host: str) -> None:
+    """SECURITY: what goes in clear must stay on this machine, whatever a resolver makes of a name."""
+    assert not on_this_machine(f"http://{host}/path")

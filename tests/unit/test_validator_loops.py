@@ -16,7 +16,7 @@ from pymongo.errors import OperationFailure
 from reactor import validator as module
 from reactor.chains.errors import RpcProblem
 from reactor.engine.backoff import Backoff
-from reactor.engine.supervisor import LoopError, Supervisor
+from reactor.engine.supervisor import LoopError, Stop
 from reactor.settings import Settings, load_settings
 from reactor.state.problems import SecondProcess, StateProblem
 from reactor.store.connection import DEFAULT_NAMES
@@ -166,28 +166,27 @@ async def running(folder: Path, error: Callable[[], BaseException], *, stream: b
     """The real validator with everything around it raising `error()`; how it ends is the caller's to look at."""
     text = TOML.replace(f'"http://{NOBODY}/v3/{API_KEY}"', f'"http://{NOBODY}/v3/{API_KEY}", "http://127.0.0.1:2"')
     text = text.replace(f'rpc_urls = ["http://{NOBODY}"]', f'rpc_urls = ["http://{NOBODY}", "http://127.0.0.1:2"]')
-    write_config(folder, f"{text}\n[engine]\nsweep_interval_s = 0.1\nheartbeat_interval_s = 0.1\n")
+    write_config(folder, f"{text}\n[engine]\nsweep_interval_s = 0.1\nstop_timeout_s = 1\nheartbeat_interval_s = 0.1\n")
     settings = settings_of(folder)
     make_journal(settings).close()
-    store, supervisor = broken_store(error, stream=stream), Supervisor(grace=2, signals=())
+    store, stop = broken_store(error, stream=stream), Stop()
 
     async def open_store(_: object) -> Any:
         return store
 
     with (
         mock.patch.object(module, "open_store", open_store),
-        mock.patch.object(module, "Supervisor", return_value=supervisor),
         mock.patch.object(BrokenValidator, "error", staticmethod(error), create=True),
     ):
         one = await BrokenValidator.open(settings)
         one.loops._backoff = quick = Backoff(0.001, 0.01)
         feed = one.reactor.feed
         feed._options = replace(feed._options, save_every=0.01, idle_save_every=0.01, backoff=quick)
-        task = asyncio.create_task(one.run())
+        task = asyncio.create_task(one.run(stop))
         try:
             yield one, task
         finally:
-            supervisor.stop.set()
+            stop.asked.set()
             await asyncio.wait({task}, timeout=60)
             await one.close()
             gc.unfreeze()

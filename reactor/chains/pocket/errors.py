@@ -1,13 +1,13 @@
 """What can go wrong between this process and a Pocket node, one type per remedy.
 
 Everything that a client raises is a `PocketRpcError`, or `NotAgreed` where several endpoints must agree; `means` says
-what it tells of the endpoint and whether others are asked, `retryable` whether asking again after a while may help. An
-answer that is not understood means "not known": neither success nor failure.
+what it tells of the endpoint, and whether it or others are asked again. An answer that is not understood means "not known":
+neither success nor failure.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Final
 
 from reactor.chains.errors import Means, RpcProblem
 from reactor.foreign import one_line
@@ -34,8 +34,6 @@ class PocketRpcError(RpcProblem):
     `text` is one line, cleaned (`reactor.foreign`): a node's words are shown in logs, heartbeats and documents.
     """
 
-    retryable: ClassVar[bool] = False
-
     def __init__(self, endpoint: str, call: str, text: str) -> None:
         self.endpoint = endpoint
         self.call = self.about = call
@@ -52,14 +50,12 @@ class RpcUnavailable(PocketRpcError):  # noqa: N818 - the field's term, and the 
     """No usable answer: connection, time-out, 5xx, rate limit, gateway error. Ask again or elsewhere."""
 
     means = Means.FAULT
-    retryable = True
 
 
 class NoNodesAnswer(RpcUnavailable):
     """An answer came, but none that a node gives: what answers is no node, or lets this call not through. Ask elsewhere."""
 
     means = Means.UNABLE
-    retryable = False
     from_node = False
 
 
@@ -95,7 +91,6 @@ class MalformedAnswer(PocketRpcError):  # noqa: N818
     """An answer of the wrong shape. `field` is the path of the value that was missing, mistyped or contradictory."""
 
     means = Means.FAULT
-    retryable = True
 
     def __init__(self, endpoint: str, call: str, field: str, reason: str) -> None:
         super().__init__(endpoint, call, f"{field}: {reason}")

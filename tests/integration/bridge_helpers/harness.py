@@ -20,7 +20,7 @@ from infra.localnet.network import Localnet
 from infra.localnet.pocket.wallet import submit, tx_hash
 from reactor.documents.keys import burn_key, deposit_key, document_id
 from reactor.documents.statuses import REQUESTS, Collection, Status
-from reactor.engine.supervisor import Supervisor
+from reactor.engine.supervisor import Stop
 from reactor.engine.tasks import end
 from reactor.settings import Settings, load_settings
 from reactor.validator import Validator
@@ -46,7 +46,7 @@ class Runner:
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
     validator: Validator | None = None
     _task: asyncio.Task[None] | None = None
-    _supervisor: Supervisor | None = None
+    _stop: Stop = field(default_factory=Stop)
 
     @property
     def running(self) -> Validator:
@@ -61,21 +61,17 @@ class Runner:
     async def start(self) -> None:
         """Open it and run its loops, without the process's signal handlers."""
         self.validator = await Validator.open(self.settings())
-        self._supervisor = Supervisor(grace=5.0, signals=())
+        self._stop = Stop()
         hostname = self.hostname or f"host-of-{self.member.name}"
-        with (
-            mock.patch("reactor.validator.Supervisor", return_value=self._supervisor),
-            mock.patch("reactor.validator.socket.gethostname", return_value=hostname),
-        ):
+        with mock.patch("reactor.validator.socket.gethostname", return_value=hostname):
             self.validator.hearts.instance = self.validator._instance(self.validator.hearts.instance.pocket_address)
-            self._task = asyncio.create_task(self.validator.run())
+            self._task = asyncio.create_task(self.validator.run(self._stop))
             await asyncio.sleep(0)
 
     async def stop(self) -> None:
         """End it in order; raises what a loop of it raised."""
         task, validator, self._task, self.validator = self._task, self.validator, None, None
-        if self._supervisor is not None:
-            self._supervisor.stop.set()
+        self._stop.asked.set()
         try:
             if task is not None:
                 async with asyncio.timeout(120):
