@@ -272,6 +272,27 @@ async def test_a_burn_beyond_those_of_its_transaction_is_objected_to(
     assert refuted or (isinstance(result, Wait) and result.reason is WaitReason.NOT_SEEN)
 
 
+async def test_who_objected_while_its_node_did_not_know_the_burn_withdraws_that_and_signs_once_it_is_found(world: World) -> None:
+    event = burn(5)
+    ready(world)
+    await handled(world, event, status="pending")
+    assert kinds(world) == ["object"]
+    key = burn_key(world.bridge, event.tx_hash, 0)
+    digest = objection_digest(world.bridge, Collection.BURN, key, "not_on_chain")
+    said = [
+        {"signer": one.address, "code": "not_on_chain", "reason": "", "signature": "0x" + (await one.sign(digest)).hex()}
+        for one in world.keys
+    ]
+    await handled(world, event, status="pending", objections=said)
+    assert kinds(world) == ["object", "fail"], "while nobody sees it, it fails"
+    world.record(EventKind.BURN, event)  # the second reading
+    await handled(world, event, status="failed", objections=said)
+    assert kinds(world)[2:] == ["advance"]
+    assert "failed was claimed without a quorum of objections" in str(world.requests.updates[-1].pipeline)
+    await handled(world, event, status="confirmed", objections=said[:1])
+    assert [row.outcome for row in world.journal.signed(key)] == ["payout"]
+
+
 async def test_what_a_quorum_objects_to_fails_although_this_validator_objected_itself(world: World) -> None:
     event = burn(5, amount=FEE)
     ready(world, event)
