@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from reactor.keys.problem import KeyProblem
 from reactor.keys.stats import SignerStats
-from reactor.keys.threads import Threads
+from reactor.keys.threads import MOST_WRITTEN_OFF, Threads
 from reactor.urls import UrlProblem, http_url, on_this_machine
 
 THREADS = 8
@@ -172,7 +172,11 @@ class Calls:
         Raises:
             KeyProblem: it failed, took too long, or too many wait already.
         """
-        self._workers.write_off(HELD_S)
+        if not self._workers.write_off(HELD_S):
+            # Told at once and with what helps: who waits for a thread would only learn that there was no answer.
+            held = self._threads + MOST_WRITTEN_OFF
+            problem = f"the service ends none of {held} calls: it signs again once one ends or the validator is started again"
+            raise KeyProblem(self._source, problem, "Check the endpoint and what lies before it", transient=True)
         # Counted by what the threads still hold, not by who still waits for it: a call given up occupies its thread.
         if self._workers.unfinished >= self._threads + MAX_WAITING:
             raise self._problem("too many calls wait for the key service", transient=True)

@@ -67,19 +67,27 @@ class Threads:
             self._queue.put(job)
         return job.future
 
-    def write_off(self, seconds: float) -> None:
-        """Let others take the place of the threads that have been with one call for longer than this."""
-        now = self._clock()
+    def write_off(self, seconds: float) -> bool:
+        """Let others take the place of the threads that have been with one call for longer than this.
+
+        Whether any thread is left for a call: not where each is held for so long and too many are written off already.
+        """
+        now, lost = self._clock(), 0
         with self._lock:
             off = sum(job.written_off for job in self._jobs)
             for job in self._jobs:
                 held = job.began is not None and now - job.began > seconds and not job.future.done()
-                if held and not job.written_off and off < MOST_WRITTEN_OFF:
-                    job.written_off = True
-                    self._workers -= 1
-                    off += 1
+                if not held or job.written_off:
+                    continue
+                if off >= MOST_WRITTEN_OFF:
+                    lost += 1
+                    continue
+                job.written_off = True
+                self._workers -= 1
+                off += 1
             for _ in range(0 if self._closed else min(self._most - self._workers, self._queue.qsize())):
                 self._start()
+            return lost < self._most
 
     def close(self) -> None:
         """Drop what waits. A call under way goes on, and is waited for by nobody."""

@@ -17,6 +17,7 @@ from botocore.exceptions import (
 )
 
 from reactor.keys import KeyProblem, SignerStats, aws
+from reactor.keys import threads as workers
 from reactor.keys.aws import Calls, Place, parse_place
 
 pytestmark = pytest.mark.unit
@@ -159,6 +160,19 @@ async def test_a_service_that_holds_every_thread_for_ever_does_not_end_signing(c
     monkeypatch.setattr(aws, "CALL_TIMEOUT_S", 60.0)
     monkeypatch.setattr(aws, "HELD_S", 0.0)
     assert await calls.run(lambda: 2) == 2
+
+
+async def test_a_service_that_holds_more_calls_than_can_be_replaced_is_told_at_once_and_with_the_remedy(
+    calls, occupied, gate, monkeypatch
+):
+    monkeypatch.setattr(workers, "MOST_WRITTEN_OFF", 0)
+    monkeypatch.setattr(aws, "HELD_S", 0.0)
+    with pytest.raises(KeyProblem, match=r"ends none of \d+ calls: .* the validator is started again") as caught:
+        await calls.run(lambda: 1)
+    assert caught.value.transient
+    gate.set()
+    await occupied
+    assert await calls.run(lambda: 2) == 2, "tried again, it works once the service lets go"
 
 
 async def test_a_waiting_caller_that_is_cancelled_is_cancelled(calls, occupied):

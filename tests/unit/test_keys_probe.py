@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -25,10 +26,11 @@ async def signers(tmp_path):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 async def test_a_working_key_answers(signers, scheme):
+    started = time.perf_counter()
     probed = await probe(signers[scheme])
+    assert 0 < probed.seconds <= time.perf_counter() - started
     assert (probed.scheme, probed.address) == (scheme, signers[scheme].address)
     assert probed.source.startswith("file://")
-    assert 0 <= probed.seconds < 60
     assert signers[scheme].stats.tallies["probe"].signed == 1
 
 

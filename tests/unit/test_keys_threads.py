@@ -104,11 +104,26 @@ def test_so_many_are_replaced_and_no_more(two, clock, holder, monkeypatch):
     two.write_off(60.0)
     held(two, holder)
     clock.now = 122.0
-    two.write_off(60.0)
+    assert two.write_off(60.0) is True
     assert two.unfinished == 1, "the fourth keeps its place"
     assert two.submit(lambda: 1).result(60) == 1
-    two.write_off(60.0)
+    assert two.write_off(60.0) is True
     assert two.unfinished == 1
+
+
+def test_it_is_told_when_each_thread_is_held_and_none_can_be_replaced(two, clock, holder, monkeypatch):
+    monkeypatch.setattr(module, "MOST_WRITTEN_OFF", 1)
+    first = held(two, holder)
+    clock.now = 61.0
+    assert two.write_off(60.0) is True, "one is replaced"
+    first += held(two, holder, 1)
+    assert two.write_off(60.0) is True, "the one in its place may yet end"
+    clock.now = 122.0
+    assert two.write_off(60.0) is False
+    holder.gate.set()
+    assert [future.result(60) for future in first] == ["let go"] * 3
+    assert two.submit(lambda: 1).result(60) == 1
+    assert two.write_off(60.0) is True, "it is over"
 
 
 def test_closing_drops_what_waits_and_waits_for_nothing(two, holder):
