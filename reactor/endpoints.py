@@ -4,6 +4,7 @@ Only `validator` uses these.
 """
 
 import asyncio
+from collections.abc import Container
 from functools import partial
 from typing import Final
 
@@ -14,6 +15,7 @@ from reactor.chains.pocket import PocketChain
 from reactor.documents.events import BlockRef, Event
 from reactor.engine.clock import SystemClock
 from reactor.engine.loops import Loops, pausing
+from reactor.health import Trouble
 from reactor.settings import Settings
 from reactor.state.ledger import Ledger
 from reactor.state.rows import EventKind
@@ -46,10 +48,14 @@ class EndpointWatch:
     @property
     def problems(self) -> list[str]:
         """For the heartbeat: each names the chain and the endpoint."""
-        return [
-            *(f"Ethereum endpoint {problem}" for problem in self._ethereum.problems),
-            *(f"Pocket endpoint {problem}" for problem in self._pocket.problems),
-        ]
+        return [one.text for one in self.troubles(())]
+
+    def troubles(self, away: Container[str]) -> list[Trouble]:
+        """The same. Where a chain is among what is `away`, they are that outage's, else each stands by itself."""
+        found = []
+        for chain, problems in (("Ethereum", self._ethereum.problems), ("Pocket", self._pocket.problems)):
+            found += [Trouble(f"{chain} endpoint {problem}", chain if chain in away else "") for problem in problems]
+        return found
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`. A chain with one endpoint is not asked: there is nothing to compare."""

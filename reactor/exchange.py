@@ -38,7 +38,7 @@ _AROUND: Final = "comparing identities, oplog and indexes"
 
 class HeartbeatExchange:
     """Writes the own heartbeat and hears those of `members`. `health`: the own, at this moment; `around`: what is looked at with
-    each heartbeat.
+    each heartbeat; `tell`: is given the own health each second, for the log.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class HeartbeatExchange:
         loops: Loops,
         health: Callable[[], Health],
         around: Callable[[], Awaitable[None]],
+        tell: Callable[[Health], None],
     ) -> None:
         self._store = store
         self._hearts = hearts
@@ -56,6 +57,7 @@ class HeartbeatExchange:
         self._loops = loops
         self._health = health
         self._around = around
+        self._tell = tell
         self._rung = asyncio.Event()
         self._rung_ids: deque[ObjectId] = deque(maxlen=_MOST_RUNG)
         self._changed = asyncio.Event()
@@ -70,8 +72,10 @@ class HeartbeatExchange:
         """Whatever changes the health, in this process or by an operator's command beside it, is told in a heartbeat at once."""
 
         async def look() -> None:
-            if self._health().mark != self._told:
+            health = self._health()
+            if health.mark != self._told:
                 self._changed.set()
+            self._tell(health)
 
         await self._loops.repeat(stop, "looking at the own health", look, pausing(_LOOK_SECONDS))
 

@@ -32,6 +32,11 @@ GONE_SECONDS: Final = 900.0
 """Who was not heard for this long is gone and not merely late."""
 FRESH_SECONDS: Final = 900.0
 """A heartbeat older than this, or dated farther ahead, says nothing about the present."""
+_MOST_NAMED: Final = 8
+"""Of those that suffer from one cause so many are named."""
+STREAM: Final = "MongoDB"
+OWN_STATE: Final = "the own state"
+"""What is away, in the words of `subjects`."""
 
 
 class Ability(StrEnum):
@@ -83,7 +88,8 @@ class ChainFacts:
     """One chain. `poll` and `read_age` in seconds: since when it was last read to its head, None if never in this process.
 
     `ahead`: a height that so many others have told of that they cannot all be wrong, and so long ago that this validator should
-    have read it; 0 if there is none. `trouble`: why the last attempt failed, empty if it did not.
+    have read it; 0 if there is none. `trouble`: why the last attempt failed, empty if it did not;
+    `cause`: what is away then, empty where that is the chain.
 
     `final`: the newest final block that the node showed with the head that was read last, `depth` the blocks between the two,
     `usual` how many those are at most on a chain that is well (0: not judged). `final_since`: when that block was made, empty if
@@ -102,6 +108,7 @@ class ChainFacts:
     depth: int = 0
     usual: int = 0
     opens: Ability = Ability.PAYOUT
+    cause: str = ""
 
     @property
     def patience(self) -> float:
@@ -163,18 +170,55 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that a validator cannot do, and why, in a sentence for people."""
+    """Something that a validator cannot do, and why, in a sentence for people. `about`: what is away or wrong, in a few words:
+    what else fails of the same is told with it (`entries`).
+    """
 
     code: Code
     sentence: str
     costs: frozenset[Ability]
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something else that is wrong, as a sentence. `about`: as of a `Problem`, empty where it stands by itself; `who`: where it
+    is only a consequence of that, who suffers from it.
+    """
+
+    text: str
+    about: str = ""
+    who: str = ""
 
 
 def problems_of(facts: Facts) -> tuple[Problem, ...]:
     """Why a validator is not healthy, the most far-reaching first; empty: it is."""
     scan = [found for chain in facts.chains if (found := _scan(chain, facts.running_for)) is not None]
-    state = [Problem(Code.STATE_UNWRITABLE, f"cannot write its state: {one}", _only(Ability.STATE)) for one in facts.unwritable]
+    state = [
+        Problem(Code.STATE_UNWRITABLE, f"cannot write its state: {one}", _only(Ability.STATE), OWN_STATE)
+        for one in facts.unwritable
+    ]
     return (*_signing(facts.signing), *state, *_stream(facts.stream), *scan)
+
+
+def entries(problems: Iterable[Problem], troubles: Iterable[Trouble]) -> list[str]:
+    """All that is wrong, for people: one cause, one entry. In it first what it costs, then details, then who else suffers."""
+    found: dict[str, list[str]] = {}
+    suffer: dict[str, list[str]] = {}
+    for number, one in enumerate((*(Trouble(p.sentence, p.about) for p in problems), *troubles)):
+        about = one.about or f"\n{number}"
+        said = found.setdefault(about, [])
+        if said and one.who:
+            suffer.setdefault(about, []).append(one.who)
+        elif not any(one.text in other for other in said):
+            said.append(one.text)
+    return [_entry(said, suffer.get(about, ())) for about, said in found.items()]
+
+
+def _entry(said: Sequence[str], suffer: Sequence[str]) -> str:
+    also = [*dict.fromkeys(suffer)]
+    more = f" and {len(also) - _MOST_NAMED} more" if len(also) > _MOST_NAMED else ""
+    return "; ".join([*said, *([f"so fail: {', '.join(also[:_MOST_NAMED])}{more}"] if also else [])])
 
 
 def phase_of(facts: Facts) -> Phase:
@@ -201,18 +245,19 @@ def _only(*abilities: Ability) -> frozenset[Ability]:
 
 def _scan(chain: ChainFacts, running_for: float) -> Problem | None:
     why = f": {chain.trouble}" if chain.trouble else ""
+    about = chain.cause or chain.name
     if chain.read_age is None and not chain.head:
         text = f"{chain.name}: its node has shown no block in the {running_for:.0f} s since the start{why}"
-        return Problem(Code.NO_HEAD, text, _only(Ability.SCAN))
+        return Problem(Code.NO_HEAD, text, _only(Ability.SCAN), about)
     if chain.read_age is None:
         text = f"{chain.name}: read up to block {chain.cursor} of {chain.head} since the start{why}"
-        return Problem(Code.CATCHING_UP, text, _only(Ability.SCAN))
+        return Problem(Code.CATCHING_UP, text, _only(Ability.SCAN), about)
     if chain.read_age > chain.patience:
         text = f"{chain.name}: not read to its head for {chain.read_age:.0f} s{why}"
-        return Problem(Code.NOT_READ, text, _only(Ability.SCAN))
+        return Problem(Code.NOT_READ, text, _only(Ability.SCAN), about)
     if chain.ahead > chain.head:
         text = f"{chain.name}: its node shows block {chain.head}, others have read block {chain.ahead} some time ago"
-        return Problem(Code.LAGGING, text, _only(Ability.SCAN))
+        return Problem(Code.LAGGING, text, _only(Ability.SCAN), about)
     if chain.usual and chain.depth > FINALITY_TIMES * chain.usual:
         # What became final before can still be signed, and so can what the other chain's events ask for.
         made = f" (of {chain.final_since})" if chain.final_since else ""
@@ -220,24 +265,24 @@ def _scan(chain: ChainFacts, running_for: float) -> Problem | None:
             f"{chain.name}: block {chain.final}{made} stays its newest final one while its head moves on:"
             f" no {chain.opens.value}s for what came after it"
         )
-        return Problem(Code.NOT_FINALIZING, text, _only(chain.opens))
+        return Problem(Code.NOT_FINALIZING, text, _only(chain.opens), f"the finality of {chain.name}")
     return None
 
 
 def _stream(stream: StreamFacts) -> list[Problem]:
     costs = _only(Ability.STREAM)
     if not stream.went_live:
-        return [Problem(Code.STREAM_STARTING, "the change stream is not followed yet", costs)]
+        return [Problem(Code.STREAM_STARTING, "the change stream is not followed yet", costs, STREAM)]
     age = stream.answer_age or 0.0
     if age > STREAM_SECONDS:
         how = "answered nothing" if stream.live else "been down"
-        return [Problem(Code.STREAM_DOWN, f"the change stream has {how} for {age:.0f} s", costs)]
+        return [Problem(Code.STREAM_DOWN, f"the change stream has {how} for {age:.0f} s", costs, STREAM)]
     if stream.silent:
         text = "the change stream is silent, though the cluster writes"
-        return [Problem(Code.STREAM_SILENT, text, costs)]
+        return [Problem(Code.STREAM_SILENT, text, costs, STREAM)]
     if stream.resting > BEHIND_SECONDS:
         text = f"the position of the change stream has rested for {stream.resting:.0f} s: work on a document does not end"
-        return [Problem(Code.STREAM_BEHIND, text, costs)]
+        return [Problem(Code.STREAM_BEHIND, text, costs, "work on a document")]
     return []
 
 
@@ -248,18 +293,20 @@ def _signing(facts: SigningFacts) -> list[Problem]:
             f"signs no {' and no '.join(f'{one.value}s' for one in Ability if one in hold.stops)}: "
             f"{' '.join(filter(None, (hold.reason, hold.detail)))}",
             hold.stops,
+            f"{'pause' if hold.paused else 'hold'} of {' and '.join(f'{one.value}s' for one in Ability if one in hold.stops)}",
         )
         for hold in facts.holds
     ]
     if facts.silenced:
-        found.append(Problem(Code.OTHER_PROCESS, facts.silenced, SIGNING))
+        found.append(Problem(Code.OTHER_PROCESS, facts.silenced, SIGNING, "another process"))
     if facts.clash:
-        found.append(Problem(Code.IDENTITY, facts.clash, SIGNING))
+        found.append(Problem(Code.IDENTITY, facts.clash, SIGNING, "the bridge's identity"))
     if facts.member is False:
         text = "its address is not among the validators of the contract: its signatures of mints do not count"
-        found.append(Problem(Code.NOT_A_MEMBER, text, _only(Ability.MINT)))
+        found.append(Problem(Code.NOT_A_MEMBER, text, _only(Ability.MINT), "membership"))
     found += [
-        Problem(Code.KEY_FAILS, f"its key for {ability.value}s fails: {why}", _only(ability)) for ability, why in facts.keys
+        Problem(Code.KEY_FAILS, f"its key for {ability.value}s fails: {why}", _only(ability), f"the key for {ability.value}s")
+        for ability, why in facts.keys
     ]
     return found
 

@@ -35,6 +35,10 @@ FIELDS: Final = frozenset(
         "outage",
         "outage_seconds",
         "failures",
+        "healthy",
+        "cannot",
+        "signs",
+        "code",
     }
 )
 """What JSON lines carry as fields of their own (README). For people it is left out: the message says it in words."""

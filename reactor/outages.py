@@ -20,7 +20,7 @@ from loguru import logger
 
 from reactor.sentences import counted, sentence
 
-__all__ = ["Outages", "SubjectOf", "duration"]
+__all__ = ["Calm", "Outages", "SubjectOf", "duration"]
 
 SUMMARIES: Final = (60.0, 300.0, 900.0, 3600.0)
 """Seconds after its beginning at which an outage is summed up; from then on, every four hours."""
@@ -54,6 +54,28 @@ class _Outage:
     reporters: dict[str, bool] = field(default_factory=dict)
 
 
+class Calm:
+    """For how long something has to be well before it counts as over: not at all at first, longer each time it comes back."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._over: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def of(self, subject: str) -> float:
+        """Seconds, for an outage that begins now."""
+        ended, calm = self._over.get(subject, (None, 0.0))
+        if ended is None or self._clock() - ended > _REMEMBERED:
+            return 0.0
+        return min(_MOST_CALM, max(_CALM, calm * 2))
+
+    def over(self, subject: str, calm: float) -> None:
+        """One is over that had to be well for `calm` seconds."""
+        self._over[subject] = self._clock(), calm
+        self._over.move_to_end(subject)
+        while len(self._over) > _MOST_REMEMBERED:
+            self._over.popitem(last=False)
+
+
 class Outages:
     """What is away at this moment. One for each validator; not for several threads.
 
@@ -66,7 +88,7 @@ class Outages:
         self._open: dict[str, _Outage] = {}
         self._reported: dict[str, list[str]] = {}
         """What each reporter has failed of since it last worked; what it failed of last is last."""
-        self._over: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._calm = Calm(clock)
 
     def failed(
         self,
@@ -102,7 +124,7 @@ class Outages:
         found = self._open.get(subject)
         began = found is None
         if found is None:
-            found = self._open[subject] = _Outage(self._clock(), group, self._calm(subject))
+            found = self._open[subject] = _Outage(self._clock(), group, self._calm.of(subject))
         found.failures += 1
         found.cause, found.failed_at, found.worked_at = text, self._clock(), None
         self._join(found, reporter, lasting=lasting)
@@ -136,6 +158,10 @@ class Outages:
     def away(self) -> dict[str, str]:
         """What is away now, and why, as a sentence."""
         return {subject: found.cause for subject, found in self._open.items() if found.reporters}
+
+    def about(self, reporter: str) -> str:
+        """What `reporter` failed of last, empty where it works."""
+        return self._reported.get(reporter, [""])[-1]
 
     def _subject(self, cause: BaseException | str) -> str | None:
         if isinstance(cause, str):
@@ -201,21 +227,12 @@ class Outages:
         left = {who: [one for one in what if one != subject] for who, what in self._reported.items()}
         self._reported = {who: what for who, what in left.items() if what}
 
-    def _calm(self, subject: str) -> float:
-        ended, calm = self._over.get(subject, (None, 0.0))
-        if ended is None or self._clock() - ended > _REMEMBERED:
-            return 0.0
-        return min(_MOST_CALM, max(_CALM, calm * 2))
-
     def _end(self, subject: str, found: _Outage, depth: int) -> None:
         now = self._clock()
         if now - found.failed_at < found.calm:
             return
         self._close(subject)
-        self._over[subject] = now, found.calm
-        self._over.move_to_end(subject)
-        while len(self._over) > _MOST_REMEMBERED:
-            self._over.popitem(last=False)
+        self._calm.over(subject, found.calm)
         worked_at = now if found.worked_at is None else found.worked_at
         text = f"{subject} works again after {duration(worked_at - found.since)}, {counted(found.failures, 'failure')}"
         self._log("INFO", depth + 1, subject, found, text)

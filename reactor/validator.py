@@ -38,7 +38,7 @@ from reactor.endpoints import EndpointWatch, SameEvents
 from reactor.engine.clock import SystemClock
 from reactor.engine.dispatcher import Dispatcher, Limits
 from reactor.engine.feed import ChangeFeed
-from reactor.engine.heads import HeadSource
+from reactor.engine.heads import HeadSource, heads_of
 from reactor.engine.keys import Cause, Key, WakeUp
 from reactor.engine.loops import Loops, pausing
 from reactor.engine.position import Token, token_seconds
@@ -60,6 +60,8 @@ from reactor.handlers.reconcile import Reconciler
 from reactor.handlers.refusals import RefusalWatch
 from reactor.handlers.stops import LOOK_SECONDS, Stops
 from reactor.handling import Handler, handling
+from reactor.health import STREAM, Trouble
+from reactor.health_log import HealthLog
 from reactor.keys.problem import KeyProblem
 from reactor.outages import Outages
 from reactor.parts import (
@@ -276,7 +278,8 @@ class Validator:
         self._add_scanners()
         self.vitals = self._vitals(admissions)
         self._stack.push_async_callback(self.vitals.close)
-        self.exchange = HeartbeatExchange(store, self.hearts, members, self.loops, self.health, self._look_around)
+        told = HealthLog().look
+        self.exchange = HeartbeatExchange(store, self.hearts, members, self.loops, self.health, self._look_around, told)
         self.reactor.feed.changes(store.names[Collection.HEARTBEAT]).subscribe(self.exchange.rang)
 
     def _content(self, kind: EventKind) -> SameContent | None:
@@ -382,6 +385,7 @@ class Validator:
             usual={"pocket": settings.pocket.confirmations, "ethereum": finality.usual},
             silent=lambda: self.oplog.silent,
             replaced=self.state_replaced,
+            cause=lambda chain: self.outages.about(heads_of(chain)),
         )
 
     async def run(self, stop: Stop) -> None:
@@ -534,13 +538,20 @@ class Validator:
         """What the heartbeat says, true at this moment."""
         stuck, load = self.dispatcher.stuck(), self.dispatcher.load()
         age = self.reactor.feed.position_age()
-        warnings = [f"{row.key.collection} {row.key.id}: {row.error}" for row in stuck]
+        warnings: list[Trouble] = []
         if age is not None and age > _STALE_STREAM_SECONDS:
-            warnings.append(f"the change stream is {age:.0f} s behind")
-        warnings += [*self.oplog.problems, *self.schema.problems, *self.endpoints.problems]
+            warnings.append(Trouble(f"the change stream is {age:.0f} s behind", STREAM))
+        warnings += [Trouble(problem, STREAM) for problem in self.oplog.problems]
+        warnings += [Trouble(problem) for problem in self.schema.problems]
+        warnings += self.endpoints.troubles(self.outages.away())
         # What the heartbeat's own loop says of it is over once this one is read.
-        warnings += self.loops.problems(but=frozenset({HEARTBEAT}))
-        warnings += [problem for reader in self.second.values() for problem in reader.problems]
+        failing = [one for one in self.loops.failing if one.name != HEARTBEAT]
+        warnings += [Trouble(str(one), self.outages.about(one.name), one.name) for one in failing]
+        for row in stuck:
+            shown = f"{row.key.collection} {row.key.id}"
+            warnings.append(Trouble(f"{shown}: {row.error}", self.outages.about(shown), shown))
+        warnings += [Trouble(problem) for reader in self.second.values() for problem in reader.problems]
+        warnings += [Trouble(problem) for problem in self.hearts.problems]
         return Pulse(
             open_count=load.waiting + load.working + load.queued + load.stuck,
             open=open_documents(self.dispatcher, {self.store.names[role]: role for role in REQUESTS}, self._label),

@@ -167,7 +167,8 @@ def open_documents(
 class Vitals:
     """Gathers the facts of one validator. `polls`: seconds between two looks at a chain's head; `usual`: blocks between a chain's
     head and its newest final block, at most, where it is well; `silent`: whether the cluster writes and nothing of it arrives on
-    the stream; `replaced`: what happened to a file of the state since it was opened.
+    the stream; `replaced`: what happened to a file of the state since it was opened; `cause`: what the reading of a chain failed of last,
+    empty where it did not.
     """
 
     def __init__(
@@ -183,6 +184,7 @@ class Vitals:
         usual: Mapping[str, int],
         silent: Callable[[], bool],
         replaced: Callable[[], str] = lambda: "",
+        cause: Callable[[str], str] = lambda _: "",
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._ledger = ledger
@@ -193,6 +195,7 @@ class Vitals:
         self._usual = usual
         self._silent = silent
         self._replaced = replaced
+        self._cause = cause
         self._clock = clock
         self._began = clock()
         self._moved: tuple[object, float] = None, clock()
@@ -251,6 +254,7 @@ class Vitals:
             depth=last.head - last.final,
             usual=self._usual[name],
             opens=_OPENS[name],
+            cause=self._cause(name) if last.failure else "",
         )
         return replace(chain, ahead=self._others.ahead(name, chain.patience))
 

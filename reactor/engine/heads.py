@@ -54,7 +54,7 @@ class HeadSource:
     @property
     def failures(self) -> dict[str, int]:
         """How often the source of each chain has failed."""
-        return {chain: self._loops.failures.get(_name(chain), 0) for chain in self._follow}
+        return {chain: self._loops.failures.get(heads_of(chain), 0) for chain in self._follow}
 
     def newest(self, chain: str) -> int | None:
         """The height reported last."""
@@ -76,7 +76,7 @@ class HeadSource:
 
     def well(self, chain: str) -> None:
         """The source reads its chain, whether that has a new head or not: what was away is away no more."""
-        self._loops.succeeded(_name(chain))
+        self._loops.succeeded(heads_of(chain))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follows all chains until ``stop``."""
@@ -100,13 +100,14 @@ class HeadSource:
             self.observe(chain, height)
 
         while True:
-            if not await self._loops.attempt(_name(chain), next_head):
+            if not await self._loops.attempt(heads_of(chain), next_head):
                 await _close(heights)
                 heights = None
-                await self._clock.sleep(self._loops.pause(_name(chain)))
+                await self._clock.sleep(self._loops.pause(heads_of(chain)))
 
 
-def _name(chain: str) -> str:
+def heads_of(chain: str) -> str:
+    """The name of the loop that follows a chain."""
     return f"heads of {chain}"
 
 

@@ -25,7 +25,9 @@ from reactor.health import (
     HoldFacts,
     Phase,
     Problem,
+    Trouble,
     cannot,
+    entries,
     phase_of,
     problems_of,
     rank,
@@ -64,7 +66,7 @@ class Pulse:
     open_count: int
     open: Sequence[OpenDocument]
     stream_age_ms: int
-    warnings: Sequence[str]
+    warnings: Sequence[Trouble]
     facts: Facts = field(default_factory=Facts)
 
 
@@ -177,7 +179,7 @@ class Hearts:
         burns = context.ledger.cursor(EventKind.BURN)
         last = context.journal.last_signature_at()
         health = self.health(pulse.facts)
-        problems = [*(one.sentence for one in health.problems), *pulse.warnings]
+        problems = entries(health.problems, pulse.warnings)
         return {
             **scope_of(bridge),
             "validator_id": self.instance.validator_id,

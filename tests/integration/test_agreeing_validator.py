@@ -56,7 +56,7 @@ class Behind:
 
     def problem(self, *words: str) -> Any:
         """A problem of the third validator's heartbeat that holds all these words."""
-        return [one for one in self.third._pulse().warnings if all(word in one for word in words)]
+        return [one.text for one in self.third._pulse().warnings if all(word in one.text for word in words)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

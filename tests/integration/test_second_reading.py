@@ -31,7 +31,7 @@ async def bridge(mongo_uri: str) -> AsyncIterator[BridgeUnderTest]:
 
 def named(bridge: BridgeUnderTest, number: int, hash_: str) -> list[str]:
     """What the heartbeat of this validator says of this transaction."""
-    return [one for one in bridge.validators[number]._pulse().warnings if hash_ in one]
+    return [one.text for one in bridge.validators[number]._pulse().warnings if hash_ in one.text]
 
 
 def held(bridge: BridgeUnderTest) -> list[str]:

@@ -28,7 +28,9 @@ from reactor.health import (
     SigningFacts,
     State,
     StreamFacts,
+    Trouble,
     cannot,
+    entries,
     patience_of,
     phase_of,
     problems_of,
@@ -220,6 +222,75 @@ def test_a_heartbeat_counts_by_its_own_words_and_its_age(
     standing = standing_of(heard, NOW)
     assert (standing.state, standing.healthy, set(standing.signs)) == (state, healthy, able)
     assert bool(standing.why) != standing.healthy
+
+
+CAUSES: dict[str, tuple[Facts, list[Trouble], list[str]]] = {
+    "Ethereum": (
+        replace(WELL, chains=(POCKET, replace(ETHEREUM, read_age=34.0, trouble="no answer in time"))),
+        [
+            Trouble("Ethereum endpoint http://e: no answer in time", "Ethereum"),
+            Trouble("heads of ethereum failing since 10:00: no answer in time", "Ethereum", "heads of ethereum"),
+            Trouble("books failing since 10:00: no answer in time", "Ethereum", "books"),
+            Trouble("mint 64f0: no answer in time", "Ethereum", "mint 64f0"),
+        ],
+        [
+            (
+                "Ethereum: not read to its head for 34 s: no answer in time; Ethereum endpoint http://e: no answer in time; "
+                "so fail: heads of ethereum, books, mint 64f0"
+            )
+        ],
+    ),
+    "MongoDB": (
+        replace(
+            WELL,
+            stream=replace(STREAM, live=False, answer_age=20.0),
+            chains=(replace(POCKET, read_age=50.0, trouble="no primary", cause="MongoDB"), ETHEREUM),
+        ),
+        [Trouble("sweep failing since 10:00: no primary", "MongoDB", "sweep"), Trouble("no index a")],
+        [
+            "the change stream has been down for 20 s; Pocket: not read to its head for 50 s: no primary; so fail: sweep",
+            "no index a",
+        ],
+    ),
+    "disk": (
+        replace(
+            WELL,
+            unwritable=["ledger: the disk is full", "signing journal: the disk is full"],
+            chains=tuple(replace(one, read_age=50.0, trouble="disk full", cause="the own state") for one in (POCKET, ETHEREUM)),
+        ),
+        [Trouble("saving the position failing since 10:00: disk full", "the own state", "saving the position")],
+        [
+            (
+                "cannot write its state: ledger: the disk is full; cannot write its state: signing journal: the disk is full; "
+                "Pocket: not read to its head for 50 s: disk full; Ethereum: not read to its head for 50 s: disk full; "
+                "so fail: saving the position"
+            )
+        ],
+    ),
+    "two": (
+        replace(WELL, chains=(replace(POCKET, read_age=50.0), replace(ETHEREUM, read_age=34.0))),
+        [],
+        ["Pocket: not read to its head for 50 s", "Ethereum: not read to its head for 34 s"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_one_cause_is_one_entry(name: str) -> None:
+    facts, troubles, expected = CAUSES[name]
+    assert entries(problems_of(facts), troubles) == expected
+
+
+def test_without_a_cause_each_stands_by_itself() -> None:
+    apart = [Trouble("endpoint http://a: lags"), Trouble("endpoint http://b: lags"), Trouble("books failing", "books", "books")]
+    assert entries((), apart) == [one.text for one in apart]
+
+
+def test_of_many_that_suffer_some_are_named() -> None:
+    many = [Trouble(f"mint {number}: away", "Ethereum", f"mint {number}") for number in range(30)]
+    assert entries((), many) == [
+        "mint 0: away; so fail: mint 1, mint 2, mint 3, mint 4, mint 5, mint 6, mint 7, mint 8 and 21 more"
+    ]
 
 
 def test_of_several_the_newest_counts_but_for_a_date_far_ahead() -> None:

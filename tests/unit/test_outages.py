@@ -313,7 +313,7 @@ def test_memory_does_not_grow_with_what_ever_failed(outages: Outages, clock: Clo
     for number in range(5000):
         outages.failed(f"mint {number}", "x", lasting=False)
         outages.worked(f"mint {number}")
-    assert len(outages._over) <= 1000
+    assert len(outages._calm._over) <= 1000
     assert not outages._reported
 
 
@@ -332,3 +332,12 @@ def test_memory_does_not_grow_with_what_ever_failed(outages: Outages, clock: Clo
 )
 def test_a_duration_is_written_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_who_fails_says_of_what(outages: Outages) -> None:
+    assert outages.about("heartbeat") == ""
+    outages.failed("heartbeat", AutoReconnect("gone"))
+    outages.failed("books", "a fault")
+    assert (outages.about("heartbeat"), outages.about("books")) == ("MongoDB", "books")
+    outages.worked("heartbeat")
+    assert (outages.about("heartbeat"), outages.about("books")) == ("", "books")
