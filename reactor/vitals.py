@@ -167,8 +167,8 @@ def open_documents(
 class Vitals:
     """Gathers the facts of one validator. `polls`: seconds between two looks at a chain's head; `usual`: blocks between a chain's
     head and its newest final block, at most, where it is well; `silent`: whether the cluster writes and nothing of it arrives on
-    the stream; `replaced`: what happened to a file of the state since it was opened; `cause`: what the reading of a chain failed of last,
-    empty where it did not.
+    the stream; `replaced`: what happened to a file of the state since it was opened;
+    `cause`: what the reading of a chain failed of last, empty where it did not.
     """
 
     def __init__(
