@@ -104,7 +104,7 @@ class Store:
         self._uri = _parsed(uri).text
         self._name = database
         self._collections: dict[Collection, AsyncCollection[Document]] = {}
-        self._renewed: Renewed[AsyncMongoClient[Document]] = Renewed(self._operations_client)
+        self._renewed: Renewed[AsyncMongoClient[Document]] = Renewed(self._operations_client, timeout_ms / 1000)
 
     def _operations_client(self) -> AsyncMongoClient[Document]:
         return self._client(

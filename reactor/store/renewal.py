@@ -6,6 +6,7 @@ that the set is. Once it has forgotten all, or was sent to where nobody is, only
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -34,18 +35,21 @@ _C = TypeVar("_C", bound=Client)
 
 
 class Renewed(Generic[_C]):
-    """`make` makes a client and may raise `StoreProblem`; `clock`: seconds that never go back.
+    """`make` makes a client and may raise `StoreProblem`; `grace`: seconds within which each operation under way ends by itself;
+    `clock`: seconds that never go back.
 
     Raises `StoreProblem` where the first one cannot be made.
     """
 
-    def __init__(self, make: Callable[[], _C], clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, make: Callable[[], _C], grace: float, clock: Callable[[], float] = monotonic) -> None:
         self._make = make
+        self._grace = grace
         self._clock = clock
         self._client = make()
         self._without: float | None = None
         self._told = False
         self._closing: set[asyncio.Task[None]] = set()
+        self._over = asyncio.Event()
 
     def current(self) -> _C:
         """The client to use now, for one operation: never to be kept."""
@@ -62,7 +66,8 @@ class Renewed(Generic[_C]):
         return self._client
 
     async def close(self) -> None:
-        """End the client, and wait for the end of those before it."""
+        """End the client, and those before it."""
+        self._over.set()
         await asyncio.gather(*self._closing)
         await self._client.close()
 
@@ -76,7 +81,14 @@ class Renewed(Generic[_C]):
         except StoreProblem as problem:
             logger.warning("no new connection to the database can be made: {}", problem)
             return
-        closing = asyncio.get_running_loop().create_task(self._client.close())
+        closing = asyncio.get_running_loop().create_task(self._let_go(self._client))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
         self._client = fresh
+
+    async def _let_go(self, client: _C) -> None:
+        # What is under way would end with words about a closed client instead of those about the outage.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._grace):
+                await self._over.wait()
+        await client.close()

@@ -1,5 +1,7 @@
 """A new client where the driver would never reach the database again, and none where it is merely away for a moment."""
 
+import asyncio
+
 import pytest
 from loguru import logger
 
@@ -34,9 +36,9 @@ class Client:
 class World:
     """The clock, and the clients made so far. `fault`: what making one raises."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float = 600.0) -> None:
         self.now, self.made, self.fault = 0.0, [], None
-        self.renewed = Renewed(self.make, lambda: self.now)
+        self.renewed = Renewed(self.make, grace, lambda: self.now)
 
     def make(self) -> Client:
         if self.fault is not None:
@@ -109,6 +111,23 @@ async def test_a_client_that_has_seen_a_primary_meanwhile_stays(world):
     assert world.after(10 * AWAY_SECONDS) == 0
     assert world.made[0].closed is False
     await world.renewed.close()
+
+
+@pytest.mark.parametrize("grace", [0.0, 600.0])
+async def test_what_is_under_way_on_the_old_client_may_end_first(grace):
+    world = World(grace)
+    world.made[0].servers = {}
+    world.after(0.0)
+    assert world.after(FORGOTTEN_SECONDS + 0.1) == 1
+    if grace:
+        await asyncio.sleep(0)
+        assert (world.made[0].closed, len(world.renewed._closing)) == (False, 1)
+    else:
+        await asyncio.gather(*world.renewed._closing)
+        assert (world.made[0].closed, world.renewed._closing) == (True, set())
+    assert world.made[1].closed is False
+    await world.renewed.close()
+    assert world.made[0].closed, "at the end nobody waits for the grace"
 
 
 async def test_where_no_client_can_be_made_the_old_one_stays_and_it_is_tried_again(world, lines):
