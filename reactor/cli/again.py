@@ -60,7 +60,7 @@ def retry(
     """
     require_why(why, apply=apply)
     settings = read_settings(config)
-    with closing(_ledger(settings)) as ledger:
+    with closing(_ledger(settings, "without a ledger the next start looks at all documents anyway")) as ledger:
         repaired = ledger.repaired()
         if target.strip() == DISPUTED:
             counters, evaluated = _disputed(repaired), len(repaired)
@@ -110,7 +110,7 @@ def rescan(
     """
     require_why(why, apply=apply)
     settings = read_settings(config)
-    with closing(_ledger(settings)) as ledger:
+    with closing(_ledger(settings, "without a ledger all is read anyway")) as ledger:
         _require_read(settings, ledger, chain, first, last)
         known = {kind: count for kind, count in ledger.counts_between(first, last).items() if kind in _kinds(chain)}
         total = sum(count for kind, count in ledger.counts().items() if kind in _kinds(chain))
@@ -132,12 +132,13 @@ def rescan(
         say(f"{chain.value} blocks {first} to {last} will be read again: by the running validator, else by the next start")
 
 
-def _ledger(settings: Settings) -> Ledger:
+def _ledger(settings: Settings, anyway: str) -> Ledger:
+    """The ledger. Raises Problem where there is none; `anyway`: what happens without one."""
     ledger = read_ledger(settings)
     if ledger is None:
         raise Problem(
             f"there is no ledger in {settings.state.directory}",
-            "give the command on the validator's own machine, with its configuration; without a ledger all is read anyway",
+            f"give the command on the validator's own machine, with its configuration; {anyway}",
         )
     return ledger
 

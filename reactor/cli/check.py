@@ -30,7 +30,8 @@ UserOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="<role:name>",
-        help="With --roles: make a user, validator:alice say; as the subject of a certificate the name logs in with x.509.",
+        help="With --roles: make a user too, such as validator:alice; several times. A name like CN=alice,O=bridge is the subject"
+        " of the certificate with which it logs in (x.509).",
         show_default=False,
     ),
 ]

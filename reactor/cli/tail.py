@@ -34,13 +34,18 @@ _THRESHOLD_SECONDS: Final = 3.0
 
 CollectionOption = Annotated[
     list[str] | None,
-    typer.Option("--collection", help="mint, invalid_mint, burn, minted, returned, heartbeat; may be given several times."),
+    typer.Option(
+        "--collection",
+        help="mint, invalid_mint, burn, minted, returned, heartbeat or audit; several times. By default all but heartbeat.",
+    ),
 ]
 StatusOption = Annotated[list[str] | None, typer.Option("--status", help="Documents that stand in it now; several times.")]
 AddressOption = Annotated[list[str] | None, typer.Option("--address", help="Sender, recipient or signer; several times.")]
 HashOption = Annotated[list[str] | None, typer.Option("--hash", help="Transaction hash in any form, or _id; several times.")]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=0, help="End after so many lines; 0: never.")]
-AllOption = Annotated[bool, typer.Option("--all", help="Tell changes of the shown confirmations too.")]
+AllOption = Annotated[
+    bool, typer.Option("--all", help="Tell also how the number of confirmations changes, which is for display.")
+]
 
 
 def register(app: typer.Typer) -> None:

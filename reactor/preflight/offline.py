@@ -24,6 +24,7 @@ FIELDS: Final = {
     "database URI": "mongo.uri",
     "Ethereum key": "ethereum.key",
     "Pocket key": "pocket.key",
+    "state.directory": "state.directory",
 }
 """The setting that each check is about."""
 
@@ -34,6 +35,7 @@ def offline_checks(settings: Settings) -> list[Awaitable[list[CheckResult]]]:
         isolated("vault", check_vault(settings), "check pocket.multisig_public_keys"),
         isolated("identity", check_identity(settings), "check the configuration"),
         isolated("database URI", check_uri(settings), _URI),
+        isolated("state.directory", check_place(settings), "name a directory in state.directory"),
     ]
 
 
@@ -56,6 +58,15 @@ async def _key(name: str, uri: str | None, opened: Callable[[], Awaitable[list[C
         return []
     check_key_uri(uri)
     return await isolated(name, opened(), KEYS, "warning") if is_local(uri) else []
+
+
+async def check_place(settings: Settings) -> list[CheckResult]:
+    """Nothing that is no directory stands where the state is to lie; that nothing stands there yet is no fault."""
+    directory = settings.state.directory
+    first = next(one for one in (directory, *directory.parents) if one.exists())
+    if first.is_dir():
+        return []
+    return [failed("state.directory", f"{first} is no directory", f"remove it, or name another place than {directory}")]
 
 
 async def check_vault(settings: Settings) -> list[CheckResult]:
