@@ -19,6 +19,7 @@ from infra.localnet.deploy import Deployment, deploy_bridge
 from infra.localnet.ports import HOST, free_port
 from reactor.chains.ethereum import Domain, EthereumChain, Finality, mint_digest
 from reactor.chains.ethereum.contracts import burn_call, mint_call
+from reactor.chains.ethereum.span import Span
 from reactor.chains.rpc import Retries
 
 CHAIN_ID = 31337
@@ -49,6 +50,8 @@ class Bridge:
 
     def chain(self, *urls: str, finality: str = "latest-2", floor: int = 0, **options: Any) -> EthereumChain:
         options.setdefault("retries", QUICK)
+        # On a busy machine an honest node may be slow: windows stay as they are.
+        options.setdefault("span", Span(quick=60.0, slow=600.0))
         return EthereumChain(
             urls or [self.anvil.url],
             chain_id=CHAIN_ID,

@@ -83,8 +83,13 @@ async def _hang(method: str, params: list[Any]) -> Answer:
     return None
 
 
+def throttled(seconds: int) -> Fault:
+    """It says that it wants to be left alone for so long."""
+    return lambda method, params: web.Response(status=429, headers={"Retry-After": str(seconds)}, text="slow down")
+
+
 FAULTS: dict[str, Fault] = {
-    "429": lambda method, params: web.Response(status=429, headers={"Retry-After": "1"}, text="slow down"),
+    "429": throttled(1),
     "HTML": lambda method, params: web.Response(text="<html>hello</html>", content_type="text/html"),
     "a hang": _hang,
 }

@@ -79,7 +79,7 @@ async def test_windows_follow_the_span_and_miss_nothing(bridge: Bridge) -> None:
         await bridge.burn(amount, POCKET)
         await bridge.anvil.mine(7)
     head = await bridge.anvil.block_number()
-    async with bridge.chain(span=Span(blocks=3, most=10)) as chain:
+    async with bridge.chain(span=Span(blocks=3, most=10, quick=60.0, slow=600.0)) as chain:
         windows = await read_all(chain, 0, head)
         assert [burn.amount for window in windows for burn in window.burns] == [1, 2, 3, 4, 5]
         assert windows[0].to_block == 2

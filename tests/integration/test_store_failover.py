@@ -109,7 +109,7 @@ async def test_streams_have_a_client_of_their_own(store: Store) -> None:
 
 
 async def test_writes_go_on_when_the_primary_steps_down() -> None:
-    async with MongoReplicaSet(3) as mongo, new_store(mongo.uri) as store:
+    async with MongoReplicaSet(3) as mongo, new_store(mongo.uri, timeout_ms=60_000) as store:
         documents = [mint(number) for number in range(30)]
         await insert_missing(store, MINT, documents)
         stepping = asyncio.create_task(mongo.step_down(seconds=10))
