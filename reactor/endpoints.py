@@ -4,7 +4,6 @@ Only `validator` uses these.
 """
 
 import asyncio
-from collections.abc import Container
 from functools import partial
 from typing import Final
 
@@ -48,13 +47,14 @@ class EndpointWatch:
     @property
     def problems(self) -> list[str]:
         """For the heartbeat: each names the chain and the endpoint."""
-        return [one.text for one in self.troubles(())]
+        return [one.text for one in self.troubles]
 
-    def troubles(self, away: Container[str]) -> list[Trouble]:
-        """The same. Where a chain is among what is `away`, they are that outage's, else each stands by itself."""
+    @property
+    def troubles(self) -> list[Trouble]:
+        """The same, each of its chain."""
         found = []
         for chain, problems in (("Ethereum", self._ethereum.problems), ("Pocket", self._pocket.problems)):
-            found += [Trouble(f"{chain} endpoint {problem}", chain if chain in away else "") for problem in problems]
+            found += [Trouble(f"{chain} endpoint {problem}", chain) for problem in problems]
         return found
 
     async def run(self, stop: asyncio.Event) -> None:

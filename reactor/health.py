@@ -182,8 +182,8 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something else that is wrong, as a sentence. `about`: as of a `Problem`, empty where it stands by itself; `who`: where it
-    is only a consequence of that, who suffers from it.
+    """Something else that is wrong, as a sentence. `about`: as of a `Problem`, told with what else is wrong
+    of the same; `who`: where it is only a consequence of that, who suffers from it.
     """
 
     text: str
@@ -205,14 +205,21 @@ def entries(problems: Iterable[Problem], troubles: Iterable[Trouble]) -> list[st
     """All that is wrong, for people: one cause, one entry. In it first what it costs, then details, then who else suffers."""
     found: dict[str, list[str]] = {}
     suffer: dict[str, list[str]] = {}
-    for number, one in enumerate((*(Trouble(p.sentence, p.about) for p in problems), *troubles)):
-        about = one.about or f"\n{number}"
-        said = found.setdefault(about, [])
-        if said and one.who:
-            suffer.setdefault(about, []).append(one.who)
-        elif not any(one.text in other for other in said):
+    for problem in problems:
+        found.setdefault(problem.about, []).append(problem.sentence)
+    others = [*troubles]
+    for one in (one for one in others if one.who):
+        if one.about in found:
+            suffer.setdefault(one.about, []).append(one.who)
+        else:
+            found[one.about] = [one.text]
+    apart = []
+    for one in (one for one in others if not one.who):
+        # One of several endpoints, say: as long as the chain is read, nothing comes of it and each stands by itself.
+        said = found.get(one.about, apart)
+        if not any(one.text in other for other in said):
             said.append(one.text)
-    return [_entry(said, suffer.get(about, ())) for about, said in found.items()]
+    return [*(_entry(said, suffer.get(about, ())) for about, said in found.items()), *apart]
 
 
 def _entry(said: Sequence[str], suffer: Sequence[str]) -> str:

@@ -543,7 +543,7 @@ class Validator:
             warnings.append(Trouble(f"the change stream is {age:.0f} s behind", STREAM))
         warnings += [Trouble(problem, STREAM) for problem in self.oplog.problems]
         warnings += [Trouble(problem) for problem in self.schema.problems]
-        warnings += self.endpoints.troubles(self.outages.away())
+        warnings += self.endpoints.troubles
         # What the heartbeat's own loop says of it is over once this one is read.
         failing = [one for one in self.loops.failing if one.name != HEARTBEAT]
         warnings += [Trouble(str(one), self.outages.about(one.name), one.name) for one in failing]

@@ -282,8 +282,14 @@ def test_one_cause_is_one_entry(name: str) -> None:
 
 
 def test_without_a_cause_each_stands_by_itself() -> None:
-    apart = [Trouble("endpoint http://a: lags"), Trouble("endpoint http://b: lags"), Trouble("books failing", "books", "books")]
-    assert entries((), apart) == [one.text for one in apart]
+    apart = [
+        Trouble("books failing", "books", "books"),
+        Trouble("http://a: lags", "Ethereum"),
+        Trouble("http://b: lags", "Ethereum"),
+    ]
+    assert entries((), [*apart, Trouble("no index a")]) == [*(one.text for one in apart), "no index a"]
+    suffers = Trouble("heads failing", "Ethereum", "heads")
+    assert entries((), [*apart, suffers]) == ["books failing", "heads failing; http://a: lags; http://b: lags"]
 
 
 def test_of_many_that_suffer_some_are_named() -> None:
