@@ -213,7 +213,7 @@ def entries(problems: Iterable[Problem], troubles: Iterable[Trouble]) -> list[st
             suffer.setdefault(one.about, []).append(one.who)
         else:
             found[one.about] = [one.text]
-    apart = []
+    apart: list[str] = []
     for one in (one for one in others if not one.who):
         # One of several endpoints, say: as long as the chain is read, nothing comes of it and each stands by itself.
         said = found.get(one.about, apart)
