@@ -166,10 +166,46 @@ def test_the_state_is_the_only_disk_that_it_may_write(service: dict[str, Any], c
 def test_secrets_are_files_of_the_operator(service: dict[str, Any], compose: dict[str, Any]) -> None:
     assert not set(service["environment"]) & secret_variables()
     for name, value in service["environment"].items():
+        if name == "STAY_DOWN_AFTER":
+            continue
         assert name.removesuffix("_FILE") in secret_variables()
         assert value.removeprefix("/run/secrets/") in service["secrets"]
     assert {one["file"].startswith("./own/") for one in compose["secrets"].values()} == {True}
     assert set(service["secrets"]) == set(compose["secrets"])
+
+
+def test_it_is_started_again_but_after_what_a_start_does_not_mend(service: dict[str, Any]) -> None:
+    assert service["restart"] == "unless-stopped"
+    assert service["environment"]["STAY_DOWN_AFTER"].split() == ["2", "4"]
+    assert "command" not in service
+    assert "entrypoint" not in service
+
+
+@pytest.mark.parametrize(
+    ("command", "codes", "stays"), [("run", "2 4", True), ("run", "", False), ("run", "4", False), ("check", "2 4", False)]
+)
+def test_a_container_stays_down_after_the_codes_that_are_named(command: str, codes: str, stays: bool, tmp_path: Path) -> None:
+    """Nothing is configured here: each command ends with 2."""
+    child = subprocess.Popen(
+        [sys.executable, str(FOLDER / "entrypoint.py"), command],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "STAY_DOWN_AFTER": codes},
+    )
+    assert child.stderr is not None
+    try:
+        if stays:
+            assert any("runs no validator: it ended with exit code 2" in line for line in child.stderr)
+            assert child.poll() is None
+            child.terminate()
+        _, rest = child.communicate(timeout=60)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == 2
+    assert "runs no validator" not in rest
 
 
 def test_the_health_check_is_the_images(service: dict[str, Any]) -> None:
