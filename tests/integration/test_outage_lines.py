@@ -166,6 +166,7 @@ async def test_an_ethereum_node_is_restarted_empty(watched: Watched) -> None:
     await watched.net.start_validators(watched.net.validators[0])
     watched.forget()
     await watched.net.anvil.stop()
+    (watched.net.directory / "anvil.state").unlink()
     await watched.net.anvil.start()
     await watched.until_said("ERROR", "the Ethereum node fails: the head", "the node was reset or follows another chain")
     await asyncio.sleep(SECONDS)
