@@ -173,15 +173,10 @@ def _notes(one: Person, identity: str) -> list[str]:
     )
     if not one.standing.healthy and one.state not in {"up", "starting"}:
         other.append(clean(one.standing.why))
-    # What is held of many events stands among the problems too: it is told once.
-    holds = [hold for hold in beat.holds if not any(_what(hold) in problem for problem in beat.problems)]
-    return other + [f"problem: {clean(problem)}" for problem in beat.problems] + [f"held {clean(hold)}" for hold in holds]
-
-
-def _what(hold: str) -> str:
-    """A hold of a direction or of all as it stands among the problems; one of an event or a recipient stands there never."""
-    scope, _, what = hold.partition(": ")
-    return hold if scope.startswith(("event:", "recipient:")) else what
+    # What is held of many events stands among the problems too, and is told once.
+    held = {hold.partition(": ")[2] for hold in beat.holds}
+    problems = [one for one in beat.problems if not (one.startswith("signs no ") and one.partition(": ")[2] in held)]
+    return other + [f"held {clean(hold)}" for hold in beat.holds] + [f"problem: {clean(problem)}" for problem in problems]
 
 
 def _plain(found: Snapshot) -> dict[str, Any]:
