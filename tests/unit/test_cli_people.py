@@ -7,6 +7,7 @@ import pytest
 from coincurve import PrivateKey
 
 from reactor.cli.people import People, Person, people, strengths
+from reactor.cli.status import _notes
 from reactor.documents.heartbeats import heartbeat_digest
 from reactor.documents.models import Heartbeat
 from reactor.health import FRESH_SECONDS, standing_of
@@ -69,6 +70,13 @@ async def test_a_date_far_ahead_is_told_and_hides_nothing() -> None:
     assert [one.state for one in found.persons] == ["up"]
     twins = people([rows[0], await signed(key, "twin", 20.0)], [key.address], NOW)
     assert (twins.ahead, len(twins.clones)) == ([], 1)
+
+
+def test_what_is_held_is_told_once() -> None:
+    held = person(1, healthy=False, holds=["signing: deep_reorg why"], problems=["signs no mints and no payouts: deep_reorg why"])
+    assert _notes(held, OURS) == ["held signing: deep_reorg why"]
+    other = person(1, healthy=False, holds=["event:a: operator"], problems=["signs no mints: over_window", "Pocket: not read"])
+    assert _notes(other, OURS) == ["held event:a: operator", "problem: signs no mints: over_window", "problem: Pocket: not read"]
 
 
 ALL = [person(1), person(2), person(3)]
