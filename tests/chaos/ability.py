@@ -10,8 +10,8 @@ import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Awaitable
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -68,6 +68,29 @@ class Heights:
         return min([old[-1], *young]) if old else 0
 
 
+class Looks:
+    """Counts looks, one at a time, for who must know what is true after a moment and not what was found before it."""
+
+    def __init__(self) -> None:
+        self._begun = self._ended = 0
+        self._over = asyncio.Condition()
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """A look lasts as long as this block."""
+        self._begun += 1
+        yield
+        async with self._over:
+            self._ended = self._begun
+            self._over.notify_all()
+
+    async def anew(self) -> None:
+        """Wait until a look has ended that began after this call."""
+        begun = self._begun
+        async with self._over:
+            await self._over.wait_for(lambda: self._ended > begun)
+
+
 class Abilities:
     """Looked at once a second. `cannot` says what each validator certainly cannot do, since when, and why; `can` whether it
     certainly can do everything. In between, while something has just begun or ended, neither is said.
@@ -82,6 +105,7 @@ class Abilities:
         self._clients: dict[str, AsyncMongoClient[dict[str, Any]]] = {}
         self._session: aiohttp.ClientSession | None = None
         self._settings = {one.name: one.settings() for one in world.net.validators}
+        self.looks = Looks()
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -104,13 +128,22 @@ class Abilities:
         lasts = [self._bad[name, what].lasts(now) - _PATIENCE.get(what, 0.0) for what in self.cannot(name)]
         return max(lasts, default=0.0)
 
+    def since(self, name: str) -> dict[str, float]:
+        """What it cannot do now, and since which moment (`time.monotonic`) without a break."""
+        at = {what: self._bad[name, what].at for what in self.cannot(name)}
+        return {what: moment for what, moment in at.items() if moment is not None}
+
     def can(self, name: str) -> bool:
         """Whether nothing has kept it from anything for so long that it must know."""
         good = self._good.get(name)
         return good is not None and good.lasts(time.monotonic()) >= SCAN_SECONDS
 
     async def look(self) -> None:
-        """Measure everything once."""
+        """Measure everything once. One look at a time."""
+        async with self.looks.one():
+            await self._measure()
+
+    async def _measure(self) -> None:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ASK_SECONDS))
         await self._note_heads()
@@ -177,7 +210,7 @@ class Abilities:
         net, now = self._world.net, time.monotonic()
         ethereum = {node.url for node in self._world.ethereum.values()} | {net.anvil.url}
         if url in ethereum:
-            chain, head = await self._ask(url, "eth_chainId", []), await self._ask(url, "eth_blockNumber", [])
+            chain, head = await asyncio.gather(self._ask(url, "eth_chainId", []), self._ask(url, "eth_blockNumber", []))
             if chain != hex(net.deployment.chain_id) or not isinstance(head, str):
                 return False
             logs = await self._ask(url, "eth_getLogs", [{"fromBlock": head, "toBlock": head, "address": net.deployment.wpokt}])

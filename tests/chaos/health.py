@@ -150,31 +150,34 @@ class Observer:
             await (self._ask_status(one) if number % 2 == 0 else self._ask_container(one))
 
     async def _ask_status(self, one: LocalValidator) -> None:
-        # Who could not do it when the command began, and for so long that everybody must know.
         ill = self._known_ill()
         code, output = await _command(one, "-m", "reactor.cli.main", "status", "--json", "--oldest", "0")
         if code not in {0, EXIT_TOO_FEW}:
             return  # the database was away
         validators = {row["address"]: row for row in json.loads(output)["validators"]}
+        await self._abilities.looks.anew()
         for other in self._world.net.validators:
             self._hold_against(other, "`reactor status`", ill, healthy=validators[other.address]["healthy"])
 
     async def _ask_container(self, one: LocalValidator) -> None:
         ill = self._known_ill()
         code, _ = await _command(one, "-m", "infra.containers.health")
+        await self._abilities.looks.anew()
         self._hold_against(one, "infra/containers/health.py", ill, healthy=code == 0)
 
-    def _known_ill(self) -> dict[str, Mapping[str, str]]:
+    def _known_ill(self) -> dict[str, dict[str, float]]:
+        """Who cannot do what as a command begins, since when, and for so long that everybody must know."""
         return {
-            one.name: cannot
+            one.name: since
             for one in self._world.net.validators
-            if (cannot := self._abilities.cannot(one.name)) and self._abilities.longest(one.name) > self.judgement.allowed
+            if (since := self._abilities.since(one.name)) and self._abilities.longest(one.name) > self.judgement.allowed
         }
 
-    def _hold_against(self, one: LocalValidator, what: str, ill: Mapping[str, Mapping[str, str]], *, healthy: bool) -> None:
-        still = self._abilities.cannot(one.name)
-        if healthy and one.name in ill and set(ill[one.name]) & set(still):
-            raise FalseHealthError(f"{one.name} is healthy to {what}, and cannot do its work: {ill[one.name]}")
+    def _hold_against(self, one: LocalValidator, what: str, ill: Mapping[str, Mapping[str, float]], *, healthy: bool) -> None:
+        """A command takes seconds and shows what was true at some moment of them: only what was so all the while counts."""
+        now, before = self._abilities.since(one.name), ill.get(one.name, {})
+        if healthy and any(now.get(ability, time.monotonic()) <= began for ability, began in before.items()):
+            raise FalseHealthError(f"{one.name} is healthy to {what}, and cannot do its work: {self._abilities.cannot(one.name)}")
 
 
 async def _command(one: LocalValidator, *arguments: str) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """The observer of health is not blind: what it is to find is found, in the parts that it is made of."""
 
+import asyncio
 import errno
 import sqlite3
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.ability import Heights, Since, _write, cursor_of
+from tests.chaos.ability import Heights, Looks, Since, _write, cursor_of
 from tests.chaos.disks import SmallDisk
 from tests.chaos.health import FalseHealthError, Judgement
 
@@ -132,3 +133,19 @@ def test_what_lay_on_a_small_disk_is_kept(disk: SmallDisk, database: Path) -> No
     assert not disk.mounted
     assert [path.name for path in database.parent.parent.iterdir()] == ["state"]
     assert cursor_of(database, "burn") == 17
+
+
+@pytest.mark.asyncio
+async def test_what_is_known_anew_comes_from_a_look_that_began_after_the_question() -> None:
+    seen = Looks()
+    async with seen.one():
+        # What this look finds may have been found before the question.
+        asked = asyncio.create_task(seen.anew())
+        await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not asked.done()
+    async with seen.one():
+        assert not asked.done()
+    async with asyncio.timeout(60):
+        await asked
