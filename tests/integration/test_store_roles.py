@@ -463,9 +463,9 @@ def test_the_command_makes_them_and_shows_passwords_once(
     again = capsys.readouterr().out
     assert "present  user carol (validator)" in again
     assert "password" not in again
-    assert main([*command[:-4], "--user", "admin:carol"]) == 1
+    assert main([*command[:-4], "--user", "admin:carol"]) == 2
     assert "ROLE:NAME" in capsys.readouterr().err
-    assert main(["init-db", "--config", str(config), "--user", "validator:dave"]) == 1
+    assert main(["init-db", "--config", str(config), "--user", "validator:dave"]) == 2
     assert "--user needs --roles" in capsys.readouterr().err
 
 

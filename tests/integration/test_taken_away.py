@@ -102,7 +102,7 @@ async def test_what_is_taken_away_is_told_and_every_request_has_its_end(bridge: 
     assert await bridge.judge.balance(recipient) == 2 * AMOUNT
     await told(bridge, TOLD[act])
     if act in {emptied, dropped, renamed, replaced}:
-        await bridge.eventually(lambda: bridge.said("missing from the database: inserted"), "the log to say so")
+        await bridge.eventually(lambda: bridge.said("missing from the database, inserted again"), "the log to say so")
         past = [one["reason"] for one in (await bridge.document(MINT, at_rest) or {})["history"]]
         assert past[0] == "inserted again: it was removed from the database", past
     if act in {dropped, renamed}:
