@@ -46,7 +46,8 @@ SameContent = Callable[[BlockRef], Awaitable[bool]]
 TAG_DEPTH: Final = 64
 """For display only: how far `safe` or `finalized` usually lie below the head of Ethereum (two epochs)."""
 _BLOCK_SECONDS: Final = 10.0
-"""How long "this block is still there" is believed: shorter than any chain's block time at the depth of finality."""
+"""How long "this block is still there" is believed: much shorter than a chain takes to make a block final. A burst of signatures
+of one block costs one question so, not one each."""
 _BALANCE_SECONDS: Final = 2.0
 
 

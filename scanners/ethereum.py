@@ -94,15 +94,19 @@ class WatchedEthereum:
             events[kind] = [event for event in events[kind] if event.tx_hash != tx_hash] + shown
 
     async def hash_at(self, height: int) -> str | None:
+        # SECURITY: never from a shared read, which may be older than the window that this answer is to prove.
         try:
-            return (await self._chain.header(height)).hash
+            return (await self._chain.header(height, fresh=True)).hash
         except NotFound:
             return None  # a node behind
+
+    def forget(self) -> None:
+        self._final = None
 
     async def _rest(self, height: int, last: Head) -> BlockRef:
         if self._final is not None and self._final.number == height:
             return _reference(self._final)
-        return _reference(last if last.number == height else await self._chain.header(height))
+        return _reference(last if last.number == height else await self._chain.header(height, fresh=True))
 
 
 def _events(burns: Sequence[BurnEvent], minted: Sequence[MintedEvent]) -> dict[EventKind, list[Event]]:

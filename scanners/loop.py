@@ -118,7 +118,11 @@ class Watched(Protocol):
         ...
 
     async def hash_at(self, height: int) -> str | None:
-        """The hash of the block at this height now; None while the node cannot show one."""
+        """The hash of the block at this height, asked of the node now; None while it cannot show one."""
+        ...
+
+    def forget(self) -> None:
+        """Ask anew for the headers of all blocks, however final they were."""
         ...
 
     async def locate(self, tx_hash: str) -> int | None:
@@ -232,6 +236,7 @@ class ChainScanner:
 
         A final event that changed stops signing, not scanning; a final block that was replaced stops both until released.
         """
+        at_first = self._ledger.rewinds
         if not await self._may_go_on():
             return False
         first = self._first()
@@ -241,7 +246,10 @@ class ChainScanner:
             rewinds = self._ledger.rewinds
             reading = await self._watched.read(first, view.head, view.final)
             # SECURITY: of blocks that were replaced meanwhile the cursor would go over to the other chain, and nobody would know.
-            if not await self._may_go_on():
+            if not await self._may_go_on(after=True):
+                return False
+            if self._ledger.rewinds > at_first + 1:
+                self._note("taken anew a second time since this look began: its node shows two chains by turns")
                 return False
             if self._ledger.rewinds != rewinds:
                 first, before = self._first(), {}
@@ -321,28 +329,36 @@ class ChainScanner:
             await self._publish(result)
         return recorded
 
-    async def _may_go_on(self) -> bool:
-        if await self._stands():
-            return True
-        self._note(f"stopped until released: {self._told}")
-        return False
+    async def _may_go_on(self, *, after: bool = False) -> bool:
+        """Whether the chain still holds the blocks at which the cursors rest; else why not is noted.
 
-    async def _stands(self) -> bool:
-        """Whether the chain still holds the blocks at which the cursors rest, or its operator has accepted that it does not.
+        `after`: blocks were read meanwhile. A node that cannot show the cursor's block proves nothing: what it read is read anew.
+        """
+        why = await self._obstacle(after=after)
+        if why:
+            self._note(why)
+        return not why
 
-        SECURITY: a reorganisation deeper than finality replaces them, whether it holds events of ours or not.
+    async def _obstacle(self, *, after: bool) -> str:
+        """Why this chain is not the one that was read so far, where its operator has not accepted that; empty if it is.
+
+        SECURITY: a reorganisation deeper than finality replaces the cursors' blocks, whether it holds events of ours or not.
         """
         cursors = {one for kind in self._watched.kinds if (one := self._ledger.cursor(kind)) is not None}
         for cursor in sorted(cursors, key=lambda one: one.height):
-            shown = await self._watched.hash_at(cursor.height) if cursor.hash is not None else None
+            if cursor.hash is None:
+                continue
+            shown = await self._watched.hash_at(cursor.height)
+            if shown is None and after:
+                return f"the node does not show block {cursor.height} any more, up to which everything was read"
             if shown is None or shown == cursor.hash:
                 continue
             begins = f"{self._watched.name} block "
             if self._hold(f"{begins}{cursor.height} was final as {cursor.hash} and is {shown} now", begins):
-                return False
+                return f"stopped until released: {self._told}"
             await self._accept(cursor.height)
-            return await self._stands()
-        return True
+            return await self._obstacle(after=after)
+        return ""
 
     async def _accept(self, height: int) -> None:
         """Take the chain as it is now: what was read above the last block that both know is read anew."""
@@ -356,6 +372,7 @@ class ChainScanner:
             "{}: released; read anew from block {}", self._watched.name, fork.height + 1 if fork else self._watched.start
         )
         self._ledger.rewind(self._watched.kinds, fork)
+        self._watched.forget()
 
     def _hold(self, what: str, begins: str) -> bool:
         """SECURITY: a reorganisation below finality, or a node that lies: what was signed may not hold, so nothing more is.

@@ -108,9 +108,16 @@ class WatchedPocket:
 
     async def hash_at(self, height: int) -> str | None:
         try:
-            return (await self._chain.block(height)).hash
+            shown = (await self._chain.block(height)).hash
         except NotFound:
             return None  # a node behind
+        # SECURITY: what a node showed otherwise once must not come back from memory when the blocks are read anew.
+        if (known := self._blocks.get(height)) is not None and known.hash != shown:
+            self.forget()
+        return shown
+
+    def forget(self) -> None:
+        self._blocks.clear()
 
     async def _deposits(self, received: tuple[PocketTx, ...], final: int) -> list[Deposit]:
         found = [deposit_of(self._bridge, tx, await self._block(tx.height, final)) for tx in received]
@@ -120,7 +127,7 @@ class WatchedPocket:
         return await self._block(height, height) if height >= first else None
 
     async def _block(self, height: int, final: int) -> BlockRef:
-        """The block's header; final ones are asked for once."""
+        """The block's header; final ones are asked for once, until they are to be forgotten."""
         known = self._blocks.get(height)
         if known is not None:
             return known

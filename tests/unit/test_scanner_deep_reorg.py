@@ -1,13 +1,16 @@
 """A reorganisation deeper than finality: signing and reading stop until a person has accepted the new chain."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from reactor.documents.events import BlockRef, Burn
 from reactor.state.holds import SIGNING
 from reactor.state.rows import EventKind
+from scanners.ethereum import WatchedEthereum
 from scanners.loop import Reading, View
+from tests.unit.ethereum_node import Node, chain_of
 from tests.unit.handler_world import World, block, burn, minted
 from tests.unit.test_scanner_loop import Bench, FakeChain
 
@@ -130,6 +133,7 @@ async def test_once_released_the_chain_is_read_anew_from_the_last_block_that_bot
 
     assert await bench.scanner.scan(View(12, 9))
     assert bench.chain.windows[-1] == (3, 12)
+    assert bench.chain.forgotten == 1, "no header of the old chain comes back from memory"
     assert bench.cursor() == bench.cursor(EventKind.MINTED) == 9
     assert world.ledger.burn(burn(4).tx_hash, 0).event == moved(burn(4), 5)  # type: ignore[union-attr]
     assert world.ledger.burn(burn(4).tx_hash, 0).final  # type: ignore[union-attr]
@@ -190,3 +194,100 @@ async def test_a_node_that_shows_final_events_otherwise_each_time_makes_one_hold
     told = [hold.detail for hold in world.journal.hold_history()]
     assert ["amount 949 instead of" in one for one in told] == [True, True]
     assert [one.split()[:3] for one in told] == [["the", "final", "burn"], ["the", "final", "minted"]]
+
+
+# --- between two nodes' words
+
+
+class Forks(Node):
+    """Whose blocks from `fork` on are others as soon as it is asked for logs, if it is `about_to`."""
+
+    fork, forked, about_to = 5, False, False
+
+    def _result(self, method: str, params: Any) -> Any:
+        self.forked = self.forked or (self.about_to and method == "eth_getLogs")
+        result = super()._result(method, params)
+        if method != "eth_getBlockByNumber" or not self.forked or result is None or int(result["number"], 16) < self.fork:
+            return result
+        return {**result, "hash": "0x" + "ab" * 24 + f"{int(result['number'], 16):016x}"}
+
+
+@pytest.mark.parametrize("fork", [5, 13])
+async def test_the_node_itself_is_asked_after_each_window_whatever_it_said_before(world: World, fork: int) -> None:
+    node, bench = Forks(10), Bench(world)
+    node.fork = fork
+    async with chain_of(node) as chain:
+        bench.scanner._watched = watched = WatchedEthereum(chain, world.bridge)
+        assert await bench.scanner.scan(await watched.view())
+        node.head, node.about_to = 14, True
+        deep = fork <= 8
+        assert await bench.scanner.scan(await watched.view()) is not deep
+    assert holds(world) == ([(SIGNING, "deep_reorg")] if deep else [])
+    assert bench.cursor() == (8 if deep else 12)
+
+
+async def test_whether_a_block_still_stands_is_never_told_from_memory() -> None:
+    node = Forks(10)
+    async with chain_of(node) as chain:
+        block_hash = (await chain.header(6)).hash
+        assert await chain.is_canonical(6, block_hash)
+        node.forked = True
+        assert not await chain.is_canonical(6, block_hash)
+        assert (await chain.header(6)).hash == block_hash, "who only wants a header shares it"
+
+
+class Forgets(FakeChain):
+    """A node that does not show the blocks from `gone` on any more once it has shown a window."""
+
+    gone = 10**9
+
+    async def read(self, first: int, last: int, final: int) -> Reading:
+        reading = await super().read(first, last, final)
+        self.shown = min(self.shown, self.gone - 1)
+        return reading
+
+
+async def test_what_was_read_counts_once_the_cursors_block_is_shown_again(world: World) -> None:
+    bench = Bench(world)
+    bench.chain = bench.scanner._watched = chain = Forgets(burn(3), burn(9))
+    assert await bench.scanner.scan(View(10, 6))
+    chain.gone = 6
+    assert not await bench.scanner.scan(View(12, 8))
+    assert (bench.cursor(), holds(world)) == (6, [])
+    assert "does not show block 6" in bench.scanner.scanned.failure
+    chain.gone = chain.shown = 10**9
+    assert await bench.scanner.scan(View(12, 8))
+    assert bench.cursor() == 8
+
+
+# --- more than once in one look
+
+
+class Replays(FakeChain):
+    """Shows two chains by turns, another one after every second window."""
+
+    most = 4
+
+    async def read(self, first: int, last: int, final: int) -> Reading:
+        assert len(self.windows) < 100, "it never pauses"
+        reading = await super().read(first, last, final)
+        rest = reading.rest
+        reading = replace(reading, rest=other(rest.height) if rest and rest.height in self.replaced else rest)
+        if len(self.windows) % 2 == 0:
+            self.replaced = {} if self.replaced else {one: other(one).hash for one in range(3, 30)}
+        return reading
+
+
+async def test_a_chain_that_is_taken_anew_again_and_again_in_one_look_is_left_for_the_next(world: World) -> None:
+    bench = Bench(world)
+    bench.chain = bench.scanner._watched = chain = Replays()
+    chain.most = 4
+    for _ in range(2):
+        assert not await bench.scanner.scan(View(20, 20))
+        assert holds(world) == [(SIGNING, "deep_reorg")]
+        world.journal.release(SIGNING, "someone", "the exchange says so too")
+    chain.windows.clear()
+    assert not await bench.scanner.scan(View(20, 20))
+    assert chain.windows == [(1, 4), (5, 8)]
+    assert "taken anew a second time" in bench.scanner.scanned.failure
+    assert holds(world) == []

@@ -35,6 +35,7 @@ class FakeChain:
         self.windows: list[tuple[int, int]] = []
         self.replaced: dict[int, str] = {}
         self.located: dict[str, int] = {}
+        self.forgotten = 0
 
     async def view(self) -> View:
         return self.heads.pop(0)
@@ -60,6 +61,9 @@ class FakeChain:
 
     async def hash_at(self, height: int) -> str | None:
         return self.replaced.get(height, block(height, "ethereum").hash) if height <= self.shown else None
+
+    def forget(self) -> None:
+        self.forgotten += 1
 
 
 class Inserts:

@@ -33,13 +33,14 @@ class FakePocketChain:
         self.asked: list[tuple[int, int]] = []
         self.second: list[tuple[str, bool]] = []
         self.blocks: list[int] = []
+        self.wrong: dict[int, str] = {}
 
     async def head(self) -> Any:
         return SimpleNamespace(height=self.height)
 
     async def block(self, height: int) -> PocketBlock:
         self.blocks.append(height)
-        return header(height)
+        return replace(header(height), hash=self.wrong.get(height, header(height).hash))
 
     async def tx(self, hash_: str) -> Any:
         found = [tx for tx in self.received if tx.hash == hash_]
@@ -102,6 +103,36 @@ async def test_final_headers_are_asked_for_once_and_others_again(chain: FakePock
     assert (chain.blocks.count(95), chain.blocks.count(96), chain.blocks.count(99)) == (1, 1, 2)
 
 
+async def block_of_the_deposit(watched: WatchedPocket) -> str:
+    ((deposit,), _) = (await watched.read(90, 100, 96)).events.values()
+    return deposit.block.hash
+
+
+async def test_a_header_that_a_node_showed_wrongly_once_is_forgotten_where_it_shows_another_one(chain: FakePocketChain) -> None:
+    watched = pocket(chain)
+    chain.received = (replace(TX, height=95),)
+    chain.wrong = {95: "ee" * 32}
+    assert await block_of_the_deposit(watched) == "ee" * 32
+    assert await watched.hash_at(95) == "ee" * 32
+    chain.wrong = {}
+    assert await watched.hash_at(94) == reference(94).hash
+    assert await block_of_the_deposit(watched) == "ee" * 32, "nothing says yet that it was wrong"
+    assert await watched.hash_at(95) == reference(95).hash
+    assert await block_of_the_deposit(watched) == reference(95).hash
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+async def test_whoever_takes_the_chain_anew_has_all_headers_asked_for_again(chain: FakePocketChain, forgets: bool) -> None:
+    watched = pocket(chain)
+    chain.received = (replace(TX, height=95),)
+    chain.wrong = {95: "ee" * 32}
+    await block_of_the_deposit(watched)
+    chain.wrong = {}
+    if forgets:
+        watched.forget()
+    assert await block_of_the_deposit(watched) == (reference(95).hash if forgets else "ee" * 32)
+
+
 async def test_where_nothing_of_the_window_is_final_the_cursor_does_not_move(chain: FakePocketChain) -> None:
     assert (await pocket(chain).read(97, 100, 96)).rest is None
 
@@ -158,7 +189,8 @@ class FakeEthereumChain:
     async def is_canonical(self, number: int, block_hash: str) -> bool:
         return self.canonical
 
-    async def header(self, number: int) -> Head:
+    async def header(self, number: int, *, fresh: bool) -> Head:
+        assert fresh
         self.asked.append(number)
         return head(number)
 
@@ -186,6 +218,15 @@ async def test_ethereum_asks_for_a_header_only_where_it_has_none() -> None:
     assert chain.asked == []
     assert (await watched.read(50, 100, 95)).rest == BlockRef(95, f"0x{95:064x}", 1140)
     assert chain.asked == [95]
+
+
+async def test_the_final_block_of_a_view_of_the_old_chain_is_asked_for_again() -> None:
+    chain = FakeEthereumChain(96)
+    watched = WatchedEthereum(chain, BRIDGE)  # type: ignore[arg-type]
+    await watched.view()
+    watched.forget()
+    assert (await watched.read(90, 100, 96)).rest == BlockRef(96, f"0x{96:064x}", 1152)
+    assert chain.asked == [96]
 
 
 async def test_an_ethereum_node_behind_the_one_that_told_the_head_read_nothing() -> None:

@@ -187,8 +187,11 @@ class EthereumChain:
         """The newest final block; None while the chain is shorter than finality asks."""
         return (await self.view()).final
 
-    async def header(self, block: int | str) -> Head:
-        """The header of a block, by number or by hash. NotFound if no endpoint has it; with agreement, if so many have none."""
+    async def header(self, block: int | str, *, fresh: bool = False) -> Head:
+        """The header of a block, by number or by hash. NotFound if no endpoint has it; with agreement, if so many have none.
+
+        By number it is shared for two seconds at most, and until a new head is seen; `fresh` asks now.
+        """
         question = Question[Head](
             f"block {block}",
             "header",
@@ -201,6 +204,8 @@ class EthereumChain:
         async def read() -> Head:
             return await self._nodes.agree(question, lambda endpoint: self._nodes.header(endpoint, block))
 
+        if fresh:
+            return await read()
         if isinstance(block, str):
             return await self._reads.get(("header", block), BY_HASH_SECONDS, read)
         return await self._reads.get(("header", block, self._newest), _SHARED_SECONDS, read)
@@ -208,7 +213,7 @@ class EthereumChain:
     async def is_canonical(self, number: int, block_hash: str) -> bool:
         """Whether the block at `number` has this hash now. False too if there is no such block."""
         try:
-            return (await self.header(number)).hash == block_hash
+            return (await self.header(number, fresh=True)).hash == block_hash
         except NotFound:
             return False
 
