@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from time import monotonic
 from typing import Final
 
@@ -27,6 +26,7 @@ from reactor.health import FRESH_SECONDS, Ability, ChainFacts, Facts, SigningFac
 from reactor.keys.probe import probe
 from reactor.keys.signer import Signer
 from reactor.sentences import sentence
+from reactor.state.created import header_moment
 from reactor.state.ledger import Ledger
 from reactor.state.problems import StateProblem
 from reactor.state.rows import EventKind
@@ -279,4 +279,4 @@ class Vitals:
 
 
 def _moment(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{header_moment(seconds):%Y-%m-%d %H:%M:%S} UTC"

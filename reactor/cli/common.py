@@ -142,8 +142,10 @@ def ago(moment: datetime | None, now: datetime | None = None) -> str:
 
 
 def moment(seconds: int | None) -> str:
-    """Seconds since the epoch as UTC text; empty for none."""
-    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    """Seconds since the epoch as UTC text, a block's too, whatever its node says; empty for none."""
+    from reactor.state.created import header_moment
+
+    return "" if seconds is None else header_moment(seconds).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def described(value: Any) -> str:  # noqa: ANN401 - whatever a caller wants to show

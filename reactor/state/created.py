@@ -28,7 +28,19 @@ def moment(milliseconds: int) -> datetime:
 
 def header_milliseconds(block: BlockRef) -> int:
     """The header's time in milliseconds since the epoch; 0 where it is not known."""
-    return min(max(0, block.time * 1000 + block.ms), _LATEST)
+    return _within_dates(block.time * 1000 + block.ms)
+
+
+def header_moment(seconds: int) -> datetime:
+    """A header's time, in seconds since the epoch as a node told it, as a date: what no date can hold is the nearest that can.
+
+    Raises nothing: whoever shows such a time must not fail by what a node says.
+    """
+    return moment(_within_dates(seconds * 1000))
+
+
+def _within_dates(milliseconds: int) -> int:
+    return min(max(0, milliseconds), _LATEST)
 
 
 def renumber(connection: Connection, kind: str, first: Place, last: Place) -> None:

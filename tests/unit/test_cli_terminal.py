@@ -11,6 +11,7 @@ import pytest
 from cli_unit_helpers import OperatorDesk, make_journal, make_ledger
 from loguru import logger
 
+from reactor.cli.common import moment
 from reactor.documents.keys import deposit_key
 from reactor.logs import configure_logs
 from reactor.state.journal import JournalEntry
@@ -107,3 +108,17 @@ def test_a_narrow_terminal_breaks_keys_and_cuts_none(desk: OperatorDesk) -> None
     said = on_a_terminal(desk, ["journal", "show"], NO_COLOR="1")
     cells = [line.split("│")[4].strip() for line in said.splitlines() if line.count("│") == 6]
     assert "".join(cells) == deposit_key(desk.bridge, "12" * 32)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, ""),
+        (0, "1970-01-01 00:00:00"),
+        (1_700_000_000, "2023-11-14 22:13:20"),
+        (2**63 - 1, "9999-12-05"),
+        (-5, "1970-01-01"),
+    ],
+)
+def test_a_blocks_time_is_shown_whatever_its_node_says(seconds: int | None, text: str) -> None:
+    assert moment(seconds).startswith(text)

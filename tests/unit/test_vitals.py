@@ -9,6 +9,8 @@ import pytest
 from coincurve import PrivateKey
 
 from reactor.chains.ethereum.finality import Finality
+from reactor.documents.events import BlockRef
+from reactor.handlers.heartbeat import Hearts, Instance, Pulse
 from reactor.health import Ability, Facts, problems_of
 from reactor.keys.base import BaseSigner
 from reactor.keys.local import Secp256k1Signer
@@ -18,7 +20,7 @@ from reactor.state.problems import StateProblem
 from reactor.state.rows import EventKind
 from reactor.vitals import _KEY_SECONDS, KeyWatch, OthersHeights, Trial, Vitals
 from scanners.loop import Scanned
-from tests.unit.handler_world import World
+from tests.unit.handler_world import NOW, World
 
 pytestmark = pytest.mark.unit
 
@@ -198,6 +200,10 @@ def test_a_chain_without_new_blocks_stays_told() -> None:
 
 def finality_of(world: World, scanned: Scanned, finality: str) -> list[str]:
     """What health says of Ethereum after this look at it; the next head, far above it, was heard of and is not read yet."""
+    return [one.sentence for one in problems_of(facts_of(world, scanned, finality))]
+
+
+def facts_of(world: World, scanned: Scanned = Scanned(999.0, 1000, final=400), finality: str = "latest-5") -> Facts:  # noqa: B008
     if world.ledger.cursor(EventKind.BURN) is None:
         world.record(EventKind.BURN, last=500, final=400)
     heads = SimpleNamespace(newest=lambda _: 5000)
@@ -210,7 +216,7 @@ def finality_of(world: World, scanned: Scanned, finality: str) -> list[str]:
         silent=lambda: False,
         clock=lambda: 1000.0,
     )
-    return [one.sentence for one in problems_of(Facts(chains=[vitals._chain("ethereum", 1.0)]))]
+    return Facts(chains=[vitals._chain("ethereum", 1.0)])
 
 
 @pytest.mark.parametrize(("finality", "most"), [("latest-64", 128), ("latest-5", 24), ("safe", 192), ("finalized", 192)])
@@ -223,6 +229,21 @@ def test_a_chain_that_stops_to_finalize_is_told_with_the_block_and_since_when(wo
     )
     (other,) = finality_of(world, Scanned(999.0, 401 + most, final=399), finality)
     assert other.startswith("Ethereum: block 399 stays"), "the ledger knows the time of another block"
+
+
+FAR = [(2**63 - 1, "9999-12-05"), (1_700_000_000_000, "9999-12-05"), (253_399_000_000, "9999-11-23"), (1, "1970-01-01")]
+
+
+@pytest.mark.parametrize(("seconds", "day"), FAR)
+async def test_whatever_time_a_header_tells_health_and_heartbeat_say_what_is_wrong(world: World, seconds: int, day: str) -> None:
+    rest = BlockRef(400, "0x" + "ab" * 32, seconds)
+    for kind in (EventKind.BURN, EventKind.MINTED):
+        world.ledger.record_window(kind, 1, 500, [], 400, rest)
+    (told,) = finality_of(world, Scanned(999.0, 1000, final=400), "latest-5")
+    assert f"(of {day} " in told
+    instance = Instance("v", "host", "one", "1", NOW, "aa" * 20)
+    beat = await Hearts(world.context, instance, lambda: Pulse(0, [], 0, [], facts_of(world))).own()
+    assert [day in problem for problem in beat["problems"] if "newest final one" in problem] == [True]
 
 
 def test_before_a_chain_was_read_to_its_head_nothing_is_said_of_its_finality(world: World) -> None:
