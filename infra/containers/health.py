@@ -6,10 +6,14 @@ Exit code 0 if it is healthy, else 1 with the reason: the only two that a contai
 import sys
 
 from reactor.cli.main import main
+from reactor.container import stays_down
 
 
 def check() -> int:
     """Ask, and tell."""
+    if stays_down():
+        print("this container runs no validator: its log says why")
+        return 1
     sys.argv = [sys.argv[0], "health"]
     return int(main() != 0)
 

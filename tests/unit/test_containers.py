@@ -12,7 +12,9 @@ import yaml
 
 from infra.containers import health
 from reactor.cli.health import ANSWER_SECONDS
+from reactor.container import begin_container, stay_down, stays_down
 from reactor.settings import settings_fields
+from reactor.signals import Terminated
 
 pytestmark = pytest.mark.unit
 
@@ -181,24 +183,43 @@ def test_it_is_started_again_but_after_what_a_start_does_not_mend(service: dict[
     assert "entrypoint" not in service
 
 
+def environment(folder: Path, codes: str = "2 4") -> dict[str, str]:
+    return {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "STAY_DOWN_AFTER": codes, "TMPDIR": str(folder)}
+
+
+def health_check(folder: Path) -> subprocess.CompletedProcess[str]:
+    arguments = [sys.executable, str(FOLDER / "health.py")]
+    return subprocess.run(arguments, env=environment(folder), cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
 @pytest.mark.parametrize(
-    ("command", "codes", "stays"), [("run", "2 4", True), ("run", "", False), ("run", "4", False), ("check", "2 4", False)]
+    ("command", "codes", "stays"),
+    [
+        ("run", "2 4", True),
+        ("run --config none.toml", "2 4", True),
+        ("run", "", False),
+        ("run", "4", False),
+        ("check", "2 4", False),
+        ("run --observe", "2 4", False),
+    ],
 )
 def test_a_container_stays_down_after_the_codes_that_are_named(command: str, codes: str, stays: bool, tmp_path: Path) -> None:
     """Nothing is configured here: each command ends with 2."""
     child = subprocess.Popen(
-        [sys.executable, str(FOLDER / "entrypoint.py"), command],
+        [sys.executable, str(FOLDER / "entrypoint.py"), *command.split()],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "STAY_DOWN_AFTER": codes},
+        env=environment(tmp_path, codes),
     )
     assert child.stderr is not None
     try:
         if stays:
             assert any("runs no validator: it ended with exit code 2" in line for line in child.stderr)
             assert child.poll() is None
+            checked = health_check(tmp_path)
+            assert (checked.returncode, checked.stdout) == (1, "this container runs no validator: its log says why\n")
             child.terminate()
         _, rest = child.communicate(timeout=60)
     finally:
@@ -206,6 +227,54 @@ def test_a_container_stays_down_after_the_codes_that_are_named(command: str, cod
         child.wait()
     assert child.returncode == 2
     assert "runs no validator" not in rest
+    assert list(tmp_path.iterdir()) == [], "the next start of this container begins as one that runs"
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("STAY_DOWN_AFTER", "2 4")
+    return tmp_path
+
+
+def woken(_: float) -> None:
+    raise Terminated(143)
+
+
+def test_what_a_killed_container_left_is_forgotten_by_its_next_start_alone(scratch: Path) -> None:
+    (scratch / "reactor-stays-down").write_text("4")
+    for other in (["check"], ["run", "--observe"], []):
+        begin_container(other)
+        assert stays_down()
+    begin_container(["run"])
+    assert not stays_down()
+
+
+@pytest.mark.parametrize(("parent", "process", "stays"), [(0, 1, True), (1, 7, True), (0, 7, False)])
+def test_what_exec_starts_in_a_container_is_not_its_validator(
+    parent: int, process: int, stays: bool, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parent lies outside of the container; that of its own command is nobody, or the init process."""
+    slept: list[bool] = []
+    monkeypatch.setattr("reactor.container.os.getppid", lambda: parent)
+    monkeypatch.setattr("reactor.container.os.getpid", lambda: process)
+    monkeypatch.setattr("reactor.container.hear_sigterm", lambda: None)
+    monkeypatch.setattr("reactor.container.time.sleep", lambda seconds: (slept.append(stays_down()), woken(seconds)))
+    stay_down(["run"], 4)
+    assert slept == [True] * stays
+    assert not stays_down()
+
+
+def test_it_stays_and_says_so_where_the_health_check_cannot_be_told(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(scratch / "none"))
+    monkeypatch.setattr("reactor.container.hear_sigterm", lambda: None)
+    monkeypatch.setattr("reactor.container.time.sleep", woken)
+    stay_down(["run"], 4)
+    said = capsys.readouterr().err
+    assert "the health check of this container cannot know that" in said
+    assert "runs no validator: it ended with exit code 4" in said
 
 
 def test_the_health_check_is_the_images(service: dict[str, Any]) -> None:
@@ -232,6 +301,7 @@ def test_the_health_check_knows_two_codes_only(code: int, told: int, monkeypatch
         asked.append(sys.argv[1:])
         return code
 
+    monkeypatch.setenv("TMPDIR", "/nowhere")
     monkeypatch.setattr(health, "main", main)
     monkeypatch.setattr(sys, "argv", ["health.py"])
     assert health.check() == told
