@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from aiohttp import ClientError
@@ -92,7 +93,7 @@ class People:
     async def keep_minting(self) -> None:
         """Mint whatever the bridge allows as soon as it does, until cancelled."""
         while not cancelled():
-            await self._tried("read", self._mint_signed())
+            await self._tried("read", self._mint_signed)
             await asyncio.sleep(0.5)
 
     async def _mint_signed(self) -> None:
@@ -101,7 +102,7 @@ class People:
             ready.setdefault(str(document["recipient_address"]), []).append(document)
         await asyncio.gather(
             *[
-                self._tried("mint", self._mint(user, ready[user.ethereum_address]))
+                self._tried("mint", partial(self._mint, user, ready[user.ethereum_address]))
                 for user in self.net.users
                 if user.ethereum_address in ready
             ]
@@ -126,7 +127,7 @@ class People:
             passed = asyncio.get_running_loop().time() - began
             due = self.wanted.burns if passed >= seconds else int(self.wanted.burns * passed / seconds)
             for _ in range(0, due - await self._burn_count(), 3):
-                await self._tried("burn", self._burn())
+                await self._tried("burn", self._burn)
             if passed > seconds and await self._burn_count() >= self.wanted.burns:
                 return
             await asyncio.sleep(1)
@@ -147,11 +148,14 @@ class People:
             return
         await user.burn_many([(twice, user.pocket_address), (once, other.pocket_address), (twice, user.pocket_address)])
 
-    async def _tried(self, what: str, work) -> None:
-        """Whatever a node, the database or the chain did meanwhile: the next look shows what became of it."""
+    async def _tried(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Whatever a node, the database or the chain did meanwhile: the next look shows what became of it.
+
+        `work` is begun here alone: who is cancelled before that leaves no coroutine behind that nobody awaits.
+        """
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await work
+                await work()
         except (*NODE_FAILED, PyMongoError) as error:
             name = f"{what}: {type(error).__name__}"
             self.failures[name] = self.failures.get(name, 0) + 1

@@ -340,6 +340,22 @@ async def test_a_restarted_pocket_node_loses_what_waits_and_refuses_until_its_fi
         assert node.submit(sender.send(other.address, 2)).rejection is None
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_people_begin_nothing_that_they_are_told_to_leave(stopped: bool) -> None:
+    """A coroutine that was made and is never awaited would be warned of."""
+    people = People(SimpleNamespace(), Random(1), Requests(deposits=1, bad_deposits=1, burns=0), lambda _: None)
+    begun: list[bool] = []
+
+    async def work() -> None:
+        begun.append(True)
+
+    task = asyncio.create_task(people._tried("mint", work))
+    if stopped:
+        task.cancel()
+    await asyncio.wait({task})
+    assert (task.cancelled(), begun) == (stopped, [True] * (not stopped))
+
+
 async def test_people_send_again_what_a_node_has_lost() -> None:
     """Nothing that they count on is missing on the chain in the end, and nothing is there twice."""
     sender = Wallet.from_seed("sender")
