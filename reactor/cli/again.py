@@ -67,7 +67,8 @@ def retry(
         else:
             keys = resolve(settings, target).events
             if not keys:
-                raise Problem(f"{clean(target)} names no document", "give a hash, an _id, an event key, or `disputed`")
+                remedy = "give a hash, an _id, an event key, or `disputed`"
+                raise Problem(f"{clean(target)} names no document", remedy, EXIT_USAGE)
             counters = [counter for key in keys for counter in _existing(settings, ledger, repaired, key)]
             if not counters:
                 raise Problem(

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from reactor.cli.common import Problem, clean
+from reactor.cli.common import EXIT_USAGE, Problem, clean
 from reactor.cli.local import of_transaction, read_ledger
 
 if TYPE_CHECKING:
@@ -41,16 +41,17 @@ class Target:
         return "; ".join(self.notes)
 
     def event(self, asked: str) -> str:
-        """The one event that is meant. Raises Problem where it is none or several."""
+        """The one event that is meant. Raises Problem where it is none (wrong usage) or several."""
         if len(self.events) == 1:
             return self.events[0]
         if not self.events:
-            raise Problem(f"{clean(asked)} names no event", "give a transaction hash, a document's _id or an event key")
+            remedy = "give a transaction hash, a document's _id or an event key"
+            raise Problem(f"{clean(asked)} names no event", remedy, EXIT_USAGE)
         raise Problem(f"{clean(asked)} names {len(self.events)} events", "give one of the keys: " + ", ".join(self.events))
 
 
 def resolve(settings: Settings, target: str) -> Target:
-    """The scopes that `target` means. Raises Problem where it means nothing."""
+    """The scopes that `target` means. Raises Problem where it means nothing: wrong usage where nothing can be written so."""
     from reactor.parts import bridge_of
     from reactor.state.holds import SIGNING, event_scope, recipient_scope
 
@@ -62,12 +63,12 @@ def resolve(settings: Settings, target: str) -> Target:
     if kind == "recipient" and _ADDRESS.fullmatch(rest.lower()):
         return Target((recipient_scope(rest.lower()),))
     if kind == "direction":
-        raise Problem(f"{clean(text)} is a direction", "use `reactor pause` and `reactor resume`")
+        raise Problem(f"{clean(text)} is a direction", "use `reactor pause` and `reactor resume`", EXIT_USAGE)
     key = rest if kind == "event" else text
     for scope, form in ((bridge.pocket_scope, _DEPOSIT), (bridge.ethereum_scope, _BURN)):
         if key.startswith(f"{scope}:"):
             if not form.fullmatch(key.removeprefix(f"{scope}:")):
-                raise Problem(f"{clean(text)} is no event key", f"`{scope}:` is followed by {_KEYS[form]}")
+                raise Problem(f"{clean(text)} is no event key", f"`{scope}:` is followed by {_KEYS[form]}", EXIT_USAGE)
             return Target((event_scope(key),), (key,))
     lowered = text.lower()
     if _ADDRESS.fullmatch(lowered):
@@ -75,7 +76,7 @@ def resolve(settings: Settings, target: str) -> Target:
     if _HASH.fullmatch(lowered) or _ID.fullmatch(lowered):
         keys, notes = _events(settings, lowered)
         return Target(tuple(event_scope(one) for one in keys), tuple(keys), tuple(notes))
-    raise Problem(f"{clean(text)} is nothing that can be held", _FORMS)
+    raise Problem(f"{clean(text)} is nothing that can be held", _FORMS, EXIT_USAGE)
 
 
 def _events(settings: Settings, text: str) -> tuple[list[str], list[str]]:

@@ -384,7 +384,7 @@ def test_explain_says_who_is_missing_and_what_they_wait_for(desk):
 def test_explain_of_what_nobody_knows(desk):
     desk.ready()
     assert "nothing is known" in desk.do("explain", "9" * 64, code=1)
-    assert "is no transaction hash" in desk.do("explain", "hello", code=1)
+    assert "is no transaction hash" in desk.do("explain", "hello", code=2)
 
 
 def test_explain_reads_a_broken_document(desk):

@@ -140,9 +140,10 @@ def test_a_dry_retry_changes_nothing(desk, written):
     assert (desk.retries(), written) == ([], [])
 
 
-@pytest.mark.parametrize("target", ["signing", RECIPIENT, "nonsense", burn(number=77).tx_hash])
-def test_what_is_no_document_cannot_be_retried(desk, written, target):
-    assert "remedy: " in desk.act("retry", target, code=1)
+@pytest.mark.parametrize(("target", "code"), [("signing", 2), (RECIPIENT, 2), ("nonsense", 2), (burn(number=77).tx_hash, 1)])
+def test_what_is_no_document_cannot_be_retried(desk, written, target, code):
+    """What can be no document is wrong usage; what nobody has seen yet is none."""
+    assert "remedy: " in desk.act("retry", target, code=code)
     assert (desk.retries(), written) == ([], [])
 
 

@@ -159,6 +159,33 @@ def test_every_argument_of_every_command_is_in_the_table() -> None:
     assert {name: set(cases) for name, cases in BAD.items()} == taken
 
 
+MISSPELT = {
+    "explain": ["zz", "hello", "0x12", "ab" * 33],
+    "hold": ["zz", "0x12", "ab" * 33, "direction:mint", "pocket:localnet:{vault}:zz"],
+    "release": ["zz", "0x12", "direction:mint"],
+    "release --attempt": ["zz", "signing"],
+    "retry": ["zz", "signing"],
+    "tail --hash": ["zz", "0x12"],
+    "tail --address": ["zz"],
+}
+UNKNOWN = {"hold": ["0x" + "9" * 64, "9" * 24], "release": ["7", "signing"], "retry": ["9" * 64, "9" * 24]}
+
+
+@pytest.mark.parametrize(
+    ("command", "target", "ends"),
+    [(command, one, code) for code, table in ((2, MISSPELT), (1, UNKNOWN)) for command, names in table.items() for one in names],
+)
+def test_what_can_be_no_target_is_wrong_usage_and_what_is_only_unknown_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, target: str, ends: int
+) -> None:
+    settings = settings_in(tmp_path)
+    make_journal(settings).close()
+    make_ledger(settings)
+    given = target.format(vault=settings.pocket.vault_address)
+    assert main([*command.split(), given, "--config", str(tmp_path / "reactor.toml")]) == ends
+    assert "remedy: " in capsys.readouterr().err
+
+
 CASES = [(command, *case) for command, arguments in BAD.items() for cases in arguments.values() for case in cases]
 
 

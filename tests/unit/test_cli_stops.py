@@ -340,7 +340,7 @@ def test_a_burn_that_was_not_seen_cannot_be_held_by_its_hash(desk):
     "target", ["nonsense", "0x12", "direction:mint", "pocket:othernet:" + "aa" * 20 + ":" + "0" * 64, "'; --"]
 )
 def test_what_means_nothing_is_refused(desk, target):
-    said = desk.act("hold", target, "--why", "x", code=1)
+    said = desk.act("hold", target, "--why", "x", code=2)
     assert "remedy: " in said
     assert desk.json("journal", "show")["holds"] == []
 
@@ -402,7 +402,7 @@ def test_a_new_journal_may_be_told_the_attempt(desk):
 def test_an_attempt_needs_one_event(desk):
     make_ledger(desk.settings)
     assert "names 2 events" in desk.act("release", "--attempt", burn().tx_hash, "--why", "x", code=1)
-    assert "names no event" in desk.act("release", "--attempt", "signing", "--why", "x", code=1)
+    assert "names no event" in desk.act("release", "--attempt", "signing", "--why", "x", code=2)
 
 
 def test_releasing_an_attempt_ends_the_hold_of_the_failed_return(desk):
