@@ -17,7 +17,7 @@ from reactor.chains.ethereum.eip712 import Domain, mint_digest, recover_signer
 from reactor.chains.pocket import MemoError, ReturnTx, parse_memo, return_entropy, verify_share
 from reactor.cli.changes import objection_sentence, waiting_sentence
 from reactor.cli.common import ago
-from reactor.cli.people import People, Person
+from reactor.cli.people import People, Person, Stage
 from reactor.cli.reasons import Look, Reason, reasons
 from reactor.documents.bridge import Bridge
 from reactor.documents.build import burn_chain_fields, burn_document, deposit_chain_fields, deposit_document
@@ -29,7 +29,6 @@ from reactor.documents.models import Burn as BurnModel
 from reactor.documents.objections import objection_digest
 from reactor.documents.reasons import OBJECTION_SENTENCES
 from reactor.documents.statuses import TERMINAL, Collection, Status
-from reactor.health import Ability
 from reactor.state.holds import SIGNING, Direction, direction_scope, event_scope, recipient_scope
 
 if TYPE_CHECKING:
@@ -58,12 +57,13 @@ class Known:
     own: Person | None = None
     ethereum: str = ""
 
-    def hindrances(self, collection: Collection, status: str) -> list[str]:
+    def hindrances(self, at: Stage) -> list[str]:
         """What keeps the validator of this machine from going on with such a request, in sentences. No node is asked for it."""
-        way = Ability.MINT if collection is Collection.MINT else Ability.PAYOUT
-        own = self.own.hindered(way, status) if self.own is not None else ""
+        if self.own is not None and self.own.has_done_its_part(at):
+            return []
+        own = self.own.hindered(at) if self.own is not None else ""
         told = [f"this validator {own}"] if own else []
-        if self.ethereum and "Ethereum" not in own:
+        if self.ethereum and not (own and self.own is not None and self.own.misses_node_of("Ethereum")):
             told.append(f"this machine's Ethereum node does not answer ({self.ethereum})")
         return told
 
@@ -123,7 +123,7 @@ def compile_dossier(known: Known, collection: Collection, raw: Mapping[str, Any]
     dossier.objections = _objections(known, collection, key, document)
     dossier.ledger = _ledger(known, collection, document, event)
     dossier.here = _here(known, key, document)
-    dossier.others = _others(known, dossier)
+    dossier.others = _others(known, dossier, event)
     return dossier
 
 
@@ -168,9 +168,17 @@ def _reasons(known: Known, dossier: Dossier, event: tuple[Deposit | Burn, bool] 
             signed=len(set(good)),
             needed=dossier.needed,
             signers=frozenset(holders.get(one, one) for one in good),
-            hindrances=known.hindrances(dossier.collection, dossier.document.status if dossier.read else ""),
+            hindrances=known.hindrances(_stage(dossier, event)),
         )
     )
+
+
+def _stage(dossier: Dossier, event: tuple[Deposit | Burn, bool] | None) -> Stage:
+    """Whether the event is final says the own ledger; where it does not know the event, that somebody has confirmed it."""
+    status = dossier.document.status if dossier.read else ""
+    final = event[1] if event is not None else status not in {"", Status.PENDING}
+    signers = frozenset(one.signer for one in dossier.entries if one.verifies is not False)
+    return Stage(dossier.collection, status, final, signers, dossier.enough)
 
 
 def _key(bridge: Bridge, document: AnyRequest) -> str:
@@ -380,16 +388,16 @@ def _here(known: Known, key: str, document: AnyRequest) -> dict[str, Any] | None
     return {"instance": journal.instance, "signed": signed, "holds": holds, "released_attempt": journal.releases(key)}
 
 
-def _others(known: Known, dossier: Dossier) -> list[dict[str, str]]:
+def _others(known: Known, dossier: Dossier, event: tuple[Deposit | Burn, bool] | None) -> list[dict[str, str]]:
     """Each validator's own word on this document, and what it owes it."""
-    absent = {one["signer"] for one in dossier.missing}
+    absent, stage = {one["signer"] for one in dossier.missing}, _stage(dossier, event)
     return [
-        {"address": one.address, "name": one.name, "state": one.state, "says": _says(one, dossier, absent)}
+        {"address": one.address, "name": one.name, "state": one.state, "says": _says(one, dossier, stage, absent)}
         for one in known.people.persons
     ]
 
 
-def _says(person: Person, dossier: Dossier, absent: set[str]) -> str:
+def _says(person: Person, dossier: Dossier, stage: Stage, absent: set[str]) -> str:
     beat = person.beat
     if beat is None:
         return "no verified heartbeat"
@@ -397,8 +405,7 @@ def _says(person: Person, dossier: Dossier, absent: set[str]) -> str:
     more = "not among its oldest open documents" if beat.open_count > len(beat.open) else ""
     owes = "its signature is missing" if key in absent and dossier.signable else ""
     alive = person.state in {"up", "starting"}
-    way = Ability.MINT if dossier.collection is Collection.MINT else Ability.PAYOUT
-    ill = person.hindered(way, dossier.document.status) if dossier.open and alive else ""
+    ill = person.hindered(stage) if dossier.open and alive else ""
     heard = "" if person.state == "up" else f"last heard {ago(beat.updated_at)} ago"
     said = "; ".join(filter(None, [_listed(person, dossier) or more, owes, ill, heard]))
     if said or not dossier.open or beat.updated_at >= dossier.document.updated_at:

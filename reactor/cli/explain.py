@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
-from reactor.cli.common import ConfigOption, JsonOption, Problem, ago, clean, moment, print_json, read_settings, say, warn
+from reactor.cli.common import (
+    EXIT_USAGE,
+    ConfigOption,
+    JsonOption,
+    Problem,
+    ago,
+    clean,
+    moment,
+    print_json,
+    read_settings,
+    say,
+    warn,
+)
 from reactor.cli.local import open_journal, read_ledger, requests_in
 from reactor.sentences import sentence
 
@@ -63,9 +75,8 @@ def _wanted(what: str) -> str:
         return text
     found = _HASH.findall(text)
     if len(found) != 1:
-        raise Problem(
-            f"{clean(what)} is no transaction hash and no _id", "give 64 hex digits, with or without 0x, or 24 of an _id"
-        )
+        remedy = "give 64 hex digits, with or without 0x, or 24 of an _id"
+        raise Problem(f"{clean(what)} is no transaction hash and no _id", remedy, EXIT_USAGE)
     return str(found[0])
 
 
@@ -192,9 +203,10 @@ def _plain_own(known: Known) -> dict[str, Any] | None:
 
 def _tell_unknown(known: Known, keys: list[str], text: str) -> NoReturn:
     """No document: perhaps the own ledger knows the event, or cannot, as its validator does not scan."""
+    from reactor.cli.people import Stage
     from reactor.documents.statuses import Collection
 
-    hindrances = "".join(f"; {one}" for one in known.hindrances(Collection.MINT, ""))
+    hindrances = "".join(f"; {one}" for one in known.hindrances(Stage(Collection.MINT)))
     if keys:
         raise Problem(
             f"no document, but this validator's own ledger knows {', '.join(keys)}{hindrances}",

@@ -36,10 +36,18 @@ def health(config: ConfigOption = None) -> None:
     """
     settings = read_settings(config)
     standing = asyncio.run(_own_standing(settings))
-    say(clean(f"this validator is {standing.state.value} and {'healthy' if standing.healthy else 'not healthy'}"))
+    say(_sentence(standing))
     if not standing.healthy:
         say(clean(standing.why))
         raise typer.Exit(EXIT_PROBLEM)
+
+
+def _sentence(standing: Standing) -> str:
+    from reactor.health import State
+
+    if standing.state is State.NEVER:
+        return "this validator is not healthy: it has just started, or does not reach the shared database"
+    return f"this validator is {standing.state.value} and {'healthy' if standing.healthy else 'not healthy'}"
 
 
 async def _own_standing(settings: Settings) -> Standing:

@@ -8,14 +8,41 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from reactor.documents.models import Heartbeat
-from reactor.documents.statuses import Status
+from reactor.documents.models import Heartbeat, Hindrance
+from reactor.documents.statuses import Collection, Status
 from reactor.handlers.heartbeat import verified_heartbeat
-from reactor.health import NEEDED, Ability, Phase, Standing, seconds_ahead, standing_of
+from reactor.health import NEEDED, Ability, Code, Phase, Standing, State, seconds_ahead, standing_of
 
 _UNSIGNED: Final = frozenset({"", Status.PENDING, Status.CONFIRMED})
+_NO_NODE: Final = frozenset({Code.NO_HEAD, Code.NOT_READ})
 CLONE_SECONDS: Final = 120.0
 """Heartbeats of one key from two hosts within this time: it moved, or two processes run with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """How far a request is, as far as that decides whom it can wait for.
+
+    `status` empty: not known. `final`: its event is final, so that no finality has to come any more. `signers`: the Ethereum
+    addresses (mints) or vault keys (payouts) of those who have signed; `enough`: they are as many as must.
+    """
+
+    collection: Collection
+    status: str = ""
+    final: bool = False
+    signers: frozenset[str] = frozenset()
+    enough: bool = False
+
+    @property
+    def way(self) -> Ability:
+        """What is signed for it."""
+        return Ability.MINT if self.collection is Collection.MINT else Ability.PAYOUT
+
+    def lost_by(self, hindrance: Hindrance) -> set[str]:
+        """The abilities that a validator with this hindrance lacks for this request."""
+        if hindrance.code == Code.NOT_FINALIZING and (self.final or self.collection is Collection.INVALID_MINT):
+            return set()  # a refund rests on the finality of Pocket, whatever Ethereum does to the payouts of burns
+        return set(hindrance.costs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +64,35 @@ class Person:
         """What its operator calls it."""
         return self.beat.validator_id if self.beat is not None else ""
 
-    def hindered(self, way: Ability, status: str) -> str:
-        """Why it cannot go on with a request of the direction `way` in this status (empty: not known), in a sentence without its
-        subject; empty: nothing that it says of itself hinders it.
+    def hindered(self, at: Stage) -> str:
+        """Why it cannot go on with a request at this stage, in a sentence without its subject; empty: nothing that it says of
+        itself hinders it, or nothing is left for it to do.
         """
-        if self.beat is None or self.state not in {"up", "starting"}:
+        if self.has_done_its_part(at):
+            return ""
+        if self.beat is None or self.standing.state is State.NEVER:
+            return "has told nothing of itself since its last start: that was just now, or it does not reach the shared database"
+        if self.state not in {"up", "starting"}:
             return f"is {self.state}: {self.standing.why}"
-        lost = set(self.beat.cannot)
-        if self.standing.healthy or not (lost & NEEDED or (way in lost and status in _UNSIGNED)):
+        if self.standing.healthy or not self._lacks(self.beat, at):
             return ""
         return f"cannot do its work: {self.standing.why}"
+
+    def has_done_its_part(self, at: Stage) -> bool:
+        """Whether the request waits for the signatures of others alone."""
+        own = {self.address, self.beat.pokt_public_key} if self.beat is not None else {self.address}
+        return at.status == Status.CONFIRMED and not at.enough and bool(own & at.signers)
+
+    def misses_node_of(self, chain: str) -> bool:
+        """Whether it says itself that this chain's node shows it nothing."""
+        hindrances = self.beat.hindrances if self.beat is not None else []
+        return any(one.code in _NO_NODE and one.about == chain for one in hindrances)
+
+    @staticmethod
+    def _lacks(beat: Heartbeat, at: Stage) -> bool:
+        """A heartbeat of an earlier version says what it cannot do, and not why."""
+        lost = {ability for one in beat.hindrances for ability in at.lost_by(one)} if beat.hindrances else set(beat.cannot)
+        return bool(lost & NEEDED) or (at.way in lost and at.status in _UNSIGNED)
 
 
 @dataclass(slots=True)

@@ -215,13 +215,21 @@ class OpenDocument(_Model):
     since: datetime = NO_TIME
 
 
+class Hindrance(_Model):
+    """One reason why a validator is not healthy, for programs: `code`, `about` and `costs` of a `reactor.health.Problem`."""
+
+    code: Text = ""
+    about: Text = ""
+    costs: list[Text] = Field(default_factory=list, max_length=16)
+
+
 class Heartbeat(_Model):
     """What a validator says of itself, signed with its Ethereum key; true at all times (`healthy` included).
 
     The first block of fields are those that the existing monitor app reads. `rivals`: the instances of other processes with the
     same key that it has heard of (`handlers.twins`). `phase`, `cannot`, `signs`: see `reactor.health`; `interval_ms`: the pause
-    until the next one, at most; `threshold`: signatures that a mint needs, as the contract said last, 0 if not known. An earlier
-    version writes none of these.
+    until the next one, at most; `threshold`: signatures that a mint needs, as the contract said last, 0 if not known;
+    `hindrances`: what costs the abilities in `cannot`. An earlier version writes none of these.
     """
 
     id: ObjectId | None = Field(default=None, alias="_id")
@@ -258,6 +266,7 @@ class Heartbeat(_Model):
     open: list[OpenDocument] = Field(default_factory=list, max_length=50)
     holds: list[Text] = Field(default_factory=list, max_length=50)
     problems: list[Text] = Field(default_factory=list, max_length=50)
+    hindrances: list[Hindrance] = Field(default_factory=list, max_length=50)
     signature: Text = ""
 
     @classmethod

@@ -140,7 +140,7 @@ class Hearts:
         fields = self._fields(self.pulse())
         if stopped:
             nothing: dict[str, Any] = {"healthy": False, "signs": [], "cannot": [one.value for one in Ability]}
-            fields |= {**nothing, "phase": Phase.STOPPED.value, "problems": []}
+            fields |= {**nothing, "phase": Phase.STOPPED.value, "problems": [], "hindrances": []}
         key = self.context.me.ethereum_signer
         signature = "0x" + (await key.sign(heartbeat_digest(fields), "heartbeat")).hex() if key else ""
         return {**fields, "signature": signature}
@@ -210,6 +210,7 @@ class Hearts:
             "open": [one.model_dump() for one in pulse.open[:OLDEST_OPEN]],
             "holds": [*health.holds],
             "problems": [problem[:500] for problem in problems][:OLDEST_OPEN],
+            "hindrances": [_hindrance(one) for one in health.problems[:OLDEST_OPEN]],
         }
 
     def listen(self, rows: Sequence[Mapping[str, Any]], addresses: Sequence[str]) -> None:
@@ -295,6 +296,11 @@ class Hearts:
             logger.warning("{} is no validator of the contract: its signatures of mints do not count", self.context.me.address)
         if member and before is False:
             logger.warning("{} is a validator of the contract now: it signs mints", self.context.me.address)
+
+
+def _hindrance(problem: Problem) -> dict[str, Any]:
+    costs = [one.value for one in Ability if one in problem.costs]
+    return {"code": problem.code.value, "about": problem.about[:200], "costs": costs}
 
 
 def verified_heartbeat(row: Mapping[str, Any]) -> Heartbeat | None:

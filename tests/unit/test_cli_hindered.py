@@ -6,19 +6,24 @@ from datetime import UTC, datetime
 
 import pytest
 from bson import ObjectId
-from cli_unit_helpers import deposit, make_journal, make_ledger
+from cli_unit_helpers import burn, deposit, make_journal, make_ledger
 
 from reactor.cli import explain
 from reactor.cli.common import Problem
 from reactor.cli.dossier import compile_dossier, compile_local
 from reactor.cli.explain import _own_person, _tell
+from reactor.cli.health import _sentence
 from reactor.cli.local import read_ledger, requests_in
-from reactor.cli.people import Person
+from reactor.cli.people import Person, Stage
+from reactor.documents.build import deposit_document
 from reactor.documents.heartbeats import heartbeat_digest
 from reactor.documents.statuses import Collection
-from reactor.health import standing_of
+from reactor.health import Code, standing_of
+from reactor.parts import bridge_of
+from reactor.state.ledger import Ledger
+from reactor.state.rows import EventKind
 from reactor.state.runs import note_run
-from tests.unit.test_cli_dossier import ETHEREUM, NOW, heartbeat, known, mint, payout, recoverable
+from tests.unit.test_cli_dossier import ETHEREUM, NOW, POCKET, heartbeat, known, mint, payout, recoverable, signed_mint
 from tests.unit.test_cli_dossier import settings as _settings
 
 pytestmark = pytest.mark.unit
@@ -26,8 +31,12 @@ pytestmark = pytest.mark.unit
 settings = _settings
 AWAY = "Ethereum: not read to its head for 44 s: endpoint http://127.0.0.1:8545 does not answer"
 BEAT = {"phase": "running", "interval_ms": 30_000, "instance": "own", "counter": 1}
-DEAD = {**BEAT, "healthy": False, "cannot": ["scan"], "signs": [], "problems": [AWAY]}
+NODE = {"code": "not_read", "about": "Ethereum", "costs": ["scan"]}
+DEAD = {**BEAT, "healthy": False, "cannot": ["scan"], "signs": [], "problems": [AWAY], "hindrances": [NODE]}
 HELD = {**BEAT, "healthy": False, "cannot": ["mint"], "signs": ["payout"], "problems": ["signs no mints: paused"]}
+STILL = "Ethereum: block 90 stays its newest final one while its head moves on: no payouts for what came after it"
+FINALITY = {"code": "not_finalizing", "about": "the finality of Ethereum", "costs": ["payout"]}
+UNSURE = {**BEAT, "healthy": False, "cannot": ["payout"], "signs": ["mint"], "problems": [STILL], "hindrances": [FINALITY]}
 WELL = {**BEAT, "healthy": True, "cannot": [], "signs": ["mint", "payout"], "problems": ["one endpoint of two is away"]}
 
 
@@ -105,6 +114,103 @@ def test_while_the_database_is_away_the_own_node_that_did_not_answer_is_told(set
 def test_one_outage_is_not_told_twice(settings):
     found = replace(own(settings, DEAD), ethereum="time-out")
     assert sum("Ethereum" in one for one in told(found, mint(settings))) == 1
+
+
+@pytest.mark.parametrize("word", ["the finality of Ethereum", "the key for mints, and Ethereum in its name"])
+@pytest.mark.parametrize("code", [one.value for one in Code if one not in {Code.NO_HEAD, Code.NOT_READ}])
+def test_what_is_no_outage_of_the_node_hides_none(settings, code, word):
+    """By the problem's code, whatever words it is told in."""
+    ill = {**DEAD, "problems": [word], "hindrances": [{"code": code, "about": word, "costs": ["scan"]}]}
+    said = told(replace(own(settings, ill), ethereum="time-out"), mint(settings))
+    assert said == [f"this validator cannot do its work: {word}", "this machine's Ethereum node does not answer (time-out)"]
+
+
+# ---------------------------------------------------------------------- what hinders nothing
+
+
+def refund(settings, **fields):
+    role, document = deposit_document(bridge_of(settings), deposit(memo=False), NOW)
+    assert role is Collection.INVALID_MINT
+    return {**document, **fields}
+
+
+@pytest.mark.parametrize(
+    ("role", "make", "status", "hinders"),
+    [
+        (Collection.BURN, payout, "pending", True),
+        (Collection.BURN, payout, "confirmed", False),
+        (Collection.INVALID_MINT, refund, "pending", False),
+        (Collection.INVALID_MINT, refund, "confirmed", False),
+        (Collection.MINT, mint, "pending", False),
+        (Collection.MINT, mint, "confirmed", False),
+    ],
+)
+def test_an_ethereum_that_does_not_finalize_hinders_burns_alone_that_are_not_final(settings, role, make, status, hinders):
+    document = make(settings, status=status)
+    assert (f"this validator cannot do its work: {STILL}" in told(own(settings, UNSURE), document, role)) is hinders
+    others = [one["says"] for one in compile_dossier(own(settings, UNSURE), role, document).others if one["state"] == "up"]
+    assert any(STILL in one for one in others) is hinders
+    held = {"code": "held", "about": "hold of payouts", "costs": ["payout"]}
+    both = {**UNSURE, "hindrances": [FINALITY, held]}
+    assert any("this validator" in one for one in told(own(settings, both), document, role)) is (role is not Collection.MINT)
+
+
+@pytest.mark.parametrize(
+    ("final", "status", "hinders"), [(200, "pending", False), (149, "pending", True), (149, "confirmed", True)]
+)
+def test_whether_a_burn_is_final_says_the_own_ledger_first(settings, final, status, hinders):
+    ledger = Ledger.open(settings.state.directory, bridge_of(settings))
+    ledger.record_window(EventKind.BURN, 100, 200, [burn(0)], final=final)
+    said = told(replace(own(settings, UNSURE), ledger=ledger), payout(settings, status=status), Collection.BURN)
+    ledger.close()
+    assert any("this validator" in one for one in said) is hinders
+
+
+@pytest.mark.parametrize("said", [DEAD, HELD, {**WELL, "phase": "stopped"}], ids=["dead", "held", "stopped"])
+@pytest.mark.parametrize(("signer", "left"), [(0, False), (1, True)])
+def test_who_has_signed_keeps_nothing_from_going_on_that_waits_for_others(settings, said, signer, left):
+    found = replace(own(settings, said), ethereum="time-out")
+    document = mint(settings, status="confirmed", **signed_mint(settings, signer))
+    assert any("this validator" in one or "this machine" in one for one in told(found, document)) is left
+    others = {one["address"]: one["says"] for one in compile_dossier(found, Collection.MINT, document).others}
+    ill = others[ETHEREUM[0].address]
+    assert ("its signature is missing" in ill) is left
+    assert ("cannot do its work" in ill) is (left and said["phase"] == "running")
+    assert (ill == "nothing left to do") is (not left and said["phase"] == "running")
+
+
+def test_who_has_signed_may_still_have_to_complete_what_enough_have_signed(settings):
+    document = mint(settings, status="confirmed", **signed_mint(settings, 0, 1))
+    assert any("this validator cannot" in one for one in told(own(settings, DEAD), document))
+
+
+@pytest.mark.parametrize(
+    ("signers", "status", "done"),
+    [
+        ({POCKET[0].public_key}, "confirmed", True),
+        ({POCKET[1].public_key}, "confirmed", False),
+        (set(), "confirmed", False),
+        ({POCKET[0].public_key}, "signed", False),
+    ],
+)
+def test_the_signer_of_a_payout_is_known_by_its_vault_key(settings, signers, status, done):
+    person = own(settings, DEAD).own
+    at = Stage(Collection.BURN, status, final=True, signers=frozenset(signers))
+    assert person.has_done_its_part(at) is done
+    assert bool(person.hindered(at)) is not done
+    assert not person.has_done_its_part(replace(at, enough=True))
+
+
+def test_whose_signature_does_not_verify_has_not_signed(settings):
+    document = payout(settings, status="confirmed", signers=[POCKET[0].public_key], signatures=["00" * 64])
+    assert any("this validator cannot" in one for one in told(own(settings, DEAD), document, Collection.BURN))
+
+
+def test_one_that_has_just_started_is_told_in_words(settings):
+    just = Person("", configured=True, standing=standing_of(None, NOW))
+    (said,) = [one for one in told(replace(known(settings), own=just), mint(settings)) if "this validator" in one]
+    assert said.startswith("this validator has told nothing of itself since its last start")
+    assert _sentence(just.standing) == "this validator is not healthy: it has just started, or does not reach the shared database"
 
 
 @pytest.mark.parametrize(("said", "hinders"), [(DEAD, True), (WELL, False)])

@@ -174,6 +174,18 @@ async def test_the_last_heartbeat_says_that_it_stopped_and_takes_it_out_of_the_t
     assert last["cannot"] == [one.value for one in Ability]
 
 
+async def test_a_heartbeat_names_for_programs_what_costs_its_abilities(world: World) -> None:
+    own = hearts(world)
+    waiting = {"code": "other_process", "about": "another process", "costs": ["mint", "payout"]}
+    assert (await own.own())["hindrances"] == [waiting], "it has just started"
+    own.member = False
+    beat = verified_heartbeat(await own.own())
+    assert beat is not None
+    member = {"code": "not_a_member", "about": "membership", "costs": ["mint"]}
+    assert [one.model_dump() for one in beat.hindrances] == [waiting, member]
+    assert (await own.own(stopped=True))["hindrances"] == []
+
+
 class Others:
     """The other validators, as their heartbeats are heard; `at` is the own monotonic clock."""
 
