@@ -55,7 +55,8 @@ def version(as_json: JsonOption = False) -> None:
 
 def main(arguments: Annotated[Sequence[str] | None, "for tests; else the process's own"] = None) -> int:
     """Run one command; the exit code: 0 well, 1 a problem with its remedy, 2 wrong usage or configuration, 3 not started,
-    4 another process runs; 130 and 143 where Ctrl-C and SIGTERM ended it.
+    4 another process runs, 5 too few can sign (`status`), 6 not compared (`supply`); 130 and 143 where Ctrl-C and SIGTERM ended
+    it.
     """
     try:
         if arguments is None:

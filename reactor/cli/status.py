@@ -133,7 +133,7 @@ def _print_people(found: Snapshot) -> None:
     for clone in found.people.clones:
         warn(f"one key on two hosts within two minutes: {clean(clone)}; unless it just moved, stop one of them")
     for dated in found.people.ahead:
-        warn(f"the heartbeat of {clean(dated)}: its clock or the clock here was wrong, and newer ones count")
+        warn(f"the heartbeat of {clean(dated)}: its clock or the clock here was wrong; one with the right date replaces it")
     if found.people.forged:
         warn(f"heartbeats that do not verify: {found.people.forged}; somebody else wrote them")
     for strength in found.strengths:
@@ -218,5 +218,6 @@ def _plain(found: Snapshot) -> dict[str, Any]:
             one.what: {"able": one.able, "needed": one.needed, "of": one.of, "enough": one.enough} for one in found.strengths
         },
         "clones": found.people.clones,
+        "ahead": found.people.ahead,
         "forged_heartbeats": found.people.forged,
     }

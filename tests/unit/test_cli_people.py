@@ -7,7 +7,7 @@ import pytest
 from coincurve import PrivateKey
 
 from reactor.cli.people import People, Person, people, strengths
-from reactor.cli.status import _notes
+from reactor.cli.status import Snapshot, _notes, _plain, _print_people
 from reactor.documents.heartbeats import heartbeat_digest
 from reactor.documents.models import Heartbeat
 from reactor.health import FRESH_SECONDS, standing_of
@@ -70,6 +70,17 @@ async def test_a_date_far_ahead_is_told_and_hides_nothing() -> None:
     assert [one.state for one in found.persons] == ["up"]
     twins = people([rows[0], await signed(key, "twin", 20.0)], [key.address], NOW)
     assert (twins.ahead, len(twins.clones)) == ([], 1)
+
+
+async def test_machines_and_people_read_whose_date_lies_far_ahead(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of one that has written nothing else, too: no newer heartbeat counts then."""
+    key = Secp256k1Signer(PrivateKey(b"\1" * 32), "test")
+    for seconds, said in ((10 * FRESH_SECONDS, [f"{key.address} on wrong is dated 9000 s ahead"]), (-1.0, [])):
+        found = Snapshot({}, {}, people([await signed(key, "wrong", seconds)], [key.address], NOW), [], OURS, NOW)
+        assert _plain(found)["ahead"] == said
+        _print_people(found)
+        warned = capsys.readouterr().err
+        assert ("one with the right date replaces it" in warned) is bool(said)
 
 
 def test_what_is_held_is_told_once() -> None:
