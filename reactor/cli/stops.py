@@ -200,12 +200,12 @@ def release(
         scopes = sorted({one.scope for one in active})
         if not apply:
             done = f"released {counted(len(active), 'hold')}: " + ", ".join(f"{one.id} ({one.scope})" for one in active)
-            _dry(settings, journal, {"released": len(active)}, done, scopes, as_json=as_json)
+            _dry(settings, journal, {"released": len(active)}, done, scopes, active, as_json=as_json)
             return
         matches = concerned(settings, journal, scopes)
-        audit_first(settings, Act("release", [target, *(f"hold {one.id} on {one.scope}" for one in active)], why), matches)
-        count = sum(journal.release(one.id, operator(), why) for one in active)
-        _tell(journal, {"released": count}, f"released {counted(count, 'hold')}", matches, as_json=as_json)
+        audit_first(settings, Act("release", [target, *map(_audited, active)], why), matches)
+        count = journal.release_shown(active, operator(), why)
+        _tell(journal, {"released": count}, f"released {counted(count, 'hold')}", matches, active, as_json=as_json)
 
 
 def _meant(settings: Settings, journal: Journal, target: str) -> list[Hold]:
@@ -241,28 +241,46 @@ def _release_attempt(
         )
     # The hold that the failed return raised would still stop it.
     scope = f"event:{event}"
-    stopping = [one.id for one in journal.holds() if one.scope == scope and one.reason == "return_failed"]
+    stopping = [one for one in journal.holds() if one.scope == scope and one.reason == "return_failed"]
     if not apply:
         wanted = number if number is not None else max(row.attempt for row in rows) + 1
         done = f"allowed attempt {wanted} of {event}" + (f" and released {counted(len(stopping), 'hold')}" if stopping else "")
-        _dry(settings, journal, {"event": event, "attempt": wanted, "released": len(stopping)}, done, [scope], as_json=as_json)
+        would: dict[str, object] = {"event": event, "attempt": wanted, "released": len(stopping)}
+        _dry(settings, journal, would, done, [scope], stopping, as_json=as_json)
         return
     matches = concerned(settings, journal, [scope])
     asked = [target, "--attempt", *(["--number", str(number)] if number is not None else [])]
-    audit_first(settings, Act("release", asked, why), matches)
+    audit_first(settings, Act("release", [*asked, *map(_audited, stopping)], why), matches)
+    ended = journal.release_shown(stopping, operator(), why)
     allowed = journal.release_attempt(event, operator(), why, number)
-    ended = sum(journal.release(one, operator(), why) for one in stopping)
     done = f"attempt {allowed} of {event} may be signed" + (f"; {counted(ended, 'hold')} released" if ended else "")
-    _tell(journal, {"event": event, "attempt": allowed, "released": ended}, done, matches, as_json=as_json)
+    _tell(journal, {"event": event, "attempt": allowed, "released": ended}, done, matches, stopping, as_json=as_json)
+
+
+def _audited(one: Hold) -> str:
+    """A hold that is released, for the audit entry: with what it tells where the validator found it by itself.
+
+    What an operator gave as his reason stands in the entry of his own verb.
+    """
+    return f"hold {one.id} on {one.scope}" + (f": {one.detail}" if one.subject and one.detail else "")
 
 
 def _dry(
-    settings: Settings, journal: Journal, would: dict[str, object], done: str, scopes: Sequence[str], *, as_json: bool
+    settings: Settings,
+    journal: Journal,
+    would: dict[str, object],
+    done: str,
+    scopes: Sequence[str],
+    ending: Sequence[Hold] = (),
+    *,
+    as_json: bool,
 ) -> None:
-    """What the verb would do, and nothing else."""
+    """What the verb would do, and nothing else. `ending`: the holds that it would release."""
     matches = concerned(settings, journal, scopes)
     active = [_plain(one) for one in journal.holds()]
-    tell_dry(would, matches.lines(), done, matches, as_json=as_json, active=active)
+    more = {"holds": [_plain(one) for one in ending]} if ending else {}
+    lines = [*map(_line, ending), *matches.lines()]
+    tell_dry({**would, **more}, lines, done, matches, as_json=as_json, active=active)
 
 
 def _stop(settings: Settings, journal: Journal, scopes: Sequence[str], reason: str, act: Act) -> tuple[dict[str, int], Kept]:
@@ -293,19 +311,28 @@ def _stopped(
     _tell(journal, {**changed, "audited": not problem, "audit_problem": problem}, "", matches, as_json=as_json)
 
 
-def _tell(journal: Journal, changed: dict[str, object], done: str, matches: Concerned, *, as_json: bool) -> None:
+def _tell(
+    journal: Journal, changed: dict[str, object], done: str, matches: Concerned, ended: Sequence[Hold] = (), *, as_json: bool
+) -> None:
+    """What was done, and what is in force now. `ended`: the holds that were released."""
     active = journal.holds()
     if as_json:
-        print_json({"applied": True, **changed, **asdict(matches), "active": [_plain(one) for one in active]})
+        more = {"holds": [_plain(one) for one in ended]} if ended else {}
+        print_json({"applied": True, **changed, **more, **asdict(matches), "active": [_plain(one) for one in active]})
         return
     if done:
         say(done)
-    for line in matches.lines():
+    for line in [*map(_line, ended), *matches.lines()]:
         say(line)
     say(f"active now: {len(active) or 'nothing is held or paused'}")
     for one in active:
-        who = f"{clean(one.reason)} by {clean(one.by)}, {moment(one.at)} UTC"
-        say(f"  {one.id:>4}  {clean(one.scope)}  {who}: {clean(one.detail)}")
+        say(_line(one))
+
+
+def _line(one: Hold) -> str:
+    """A hold with what it tells, for people."""
+    who = f"{clean(one.reason)} by {clean(one.by)}, {moment(one.at)} UTC"
+    return f"  {one.id:>4}  {clean(one.scope)}  {who}: {clean(one.detail)}"
 
 
 def _plain(one: Hold) -> dict[str, object]:

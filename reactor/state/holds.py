@@ -9,6 +9,7 @@ from typing import Literal
 from reactor.documents.reasons import HoldReason
 from reactor.state.database import Database, Row
 from reactor.state.limits import LIMIT_REASONS, Limits, Over, Tally
+from reactor.state.problems import StateProblem
 
 Direction = Literal["mint", "payout"]
 Clock = Callable[[], float]
@@ -146,13 +147,33 @@ class Holds:
 
     def release(self, scope: str | int, by: str, why: str) -> int:
         """Release one hold by its id, or all active ones of a scope. Returns how many were active."""
-        column = "id" if isinstance(scope, int) else "scope"
+        column: Literal["id", "scope"] = "id" if isinstance(scope, int) else "scope"
         with self._db.transaction() as connection:
-            return connection.execute(
-                "UPDATE holds SET released_by = ?, released_at = ?, released_why = ?"  # noqa: S608 (a column name of ours)
-                f" WHERE {column} = ? AND released_at IS NULL",
-                (by, self._now(), why, scope),
-            ).rowcount
+            return self._end_holds(connection, column, scope, by, why)
+
+    def release_shown(self, shown: Sequence[Hold], by: str, why: str) -> int:
+        """Release holds that a person has seen as `shown`, all or none. Returns how many were active still.
+
+        SECURITY: another text may have taken the place of the one that was seen (`hold`, `instead_of`), and what is released is
+        accepted for good: what nobody has seen is not. Raises StateProblem where one tells something else now.
+        """
+        with self._db.transaction() as connection:
+            for one in shown:
+                query = "SELECT subject, detail FROM holds WHERE id = ? AND released_at IS NULL"
+                row = connection.execute(query, (one.id,)).fetchone()
+                if row is not None and row != (one.subject, one.detail):
+                    raise StateProblem(
+                        f"nothing was released: hold {one.id} on {one.scope} tells something else now than when it was looked at",
+                        "look again what it tells (`reactor journal show`), and release it once that is understood",
+                    )
+            return sum(self._end_holds(connection, "id", one.id, by, why) for one in shown)
+
+    def _end_holds(self, connection: Connection, column: Literal["id", "scope"], value: str | int, by: str, why: str) -> int:
+        return connection.execute(
+            "UPDATE holds SET released_by = ?, released_at = ?, released_why = ?"  # noqa: S608 (a column name of ours)
+            f" WHERE {column} = ? AND released_at IS NULL",
+            (by, self._now(), why, value),
+        ).rowcount
 
     def pause(self, direction: Direction, by: str, why: str = "") -> int:
         """Sign nothing of this direction until `resume`. Returns the id."""

@@ -7,6 +7,7 @@ import pytest
 from cli_unit_helpers import KEYS, RECIPIENT, SENDER, TOML, OperatorDesk, burn, deposit, make_journal, make_ledger, write_config
 
 from reactor.chains.pocket import vault_address
+from reactor.cli import stops
 from reactor.documents.events import BlockRef, Minted
 from reactor.documents.keys import burn_key, deposit_key, document_id
 from reactor.documents.statuses import Collection
@@ -364,6 +365,47 @@ def test_all_that_a_limit_holds_is_released_at_once_and_nothing_else(desk, writt
     assert desk.holds() == [("event:3", "over_threshold"), ("signing", "operator")]
     assert "no active hold" in desk.act("release", "over_window", "--why", "x", code=1)
     assert written[0][1][0] == "over_window"
+
+
+def replaced(desk, told):
+    """The running validator's node shows another chain than final: one hold, which tells the newest."""
+    journal = Journal.open(desk.settings.state.directory, desk.bridge)
+    journal.hold("signing", "deep_reorg", told, "validator", subject=told, instead_of="Ethereum block ")
+    journal.close()
+
+
+def test_what_a_hold_tells_stands_in_the_dry_run_the_result_and_the_audit_entry(desk, written):
+    replaced(desk, "Ethereum block 7 is 0xb now")
+    assert "deep_reorg by validator" in (said := desk.do("release", "signing"))
+    assert "Ethereum block 7 is 0xb now" in said
+    assert desk.json("release", "1")["would"]["holds"][0]["detail"] == "Ethereum block 7 is 0xb now"
+    said = desk.json("release", "signing", "--why", "the exchange says so too", "--apply")
+    assert (said["released"], said["holds"][0]["detail"], said["active"]) == (1, "Ethereum block 7 is 0xb now", [])
+    assert [arguments for _, arguments, *_ in written] == [["signing", "hold 1 on signing: Ethereum block 7 is 0xb now"]]
+    replaced(desk, "Ethereum block 7 is 0xc now")
+    said = desk.act("release", "signing", "--why", "the exchange says so too")
+    assert "released 1 hold\n" in said
+    assert "Ethereum block 7 is 0xc now" in said
+
+
+def test_a_hold_that_tells_something_else_meanwhile_is_not_released(desk, monkeypatch):
+    """SECURITY: the audit entry takes seconds, a node that lies says something else each second: nobody has seen that."""
+    replaced(desk, "Ethereum block 7 is 0xb now")
+    desk.act("hold", RECIPIENT, "--why", "x")
+    audit = stops.audit_first
+
+    def late(*arguments):
+        audit(*arguments)
+        replaced(desk, "Ethereum block 7 is 0xc now")
+
+    monkeypatch.setattr(stops, "audit_first", late)
+    said = desk.act("release", "signing", "--why", "the exchange says so too", code=1)
+    assert "nothing was released: hold 1 on signing tells something else now" in said
+    assert "remedy: look again" in said
+    assert desk.holds() == [("signing", "deep_reorg"), (f"recipient:{RECIPIENT}", "operator")]
+    assert isinstance(desk.may_sign(payout=burn()), Refused)
+    # Looked at again it tells the same as before the entry, and is released.
+    assert "released 1 hold" in desk.act("release", "signing", "--why", "the exchange says so too")
 
 
 def test_release_of_what_is_not_held_is_refused_and_names_what_is(desk):

@@ -29,7 +29,8 @@ class Bench:
         Journal.create(self.directory, BRIDGE, {"pocket": 0, "ethereum": 0}).close()
         self.running = Journal.open(self.directory, BRIDGE)
         self.verb = Journal.open(self.directory, BRIDGE)
-        self.stops = Stops(self.running)
+        self.now = 0.0
+        self.stops = Stops(self.running, lambda: self.now)
 
     def look(self) -> list[str]:
         self.lines.clear()
@@ -160,3 +161,77 @@ def test_where_nothing_was_written_no_hold_is_read(bench: Bench, monkeypatch: py
     bench.verb.hold("event:b", "operator", "x", ALICE)
     assert len(bench.look()) == 1
     assert [[hold.scope for hold in one] for one in read] == [["event:a", "event:b"]]
+
+
+def replaced(bench: Bench, told: str, kind: str = "") -> None:
+    """A node shows another chain than final: one hold, which tells the newest."""
+    begins = f"{kind}block "
+    bench.running.hold("signing", HoldReason.DEEP_REORG.value, told, "validator", subject=begins + told, instead_of=begins)
+
+
+def test_a_hold_that_tells_something_else_is_told_again(bench: Bench) -> None:
+    bench.look()
+    replaced(bench, "1 is 0xb")
+    assert len(bench.look()) == 1
+    replaced(bench, "2 is 0xc")
+    assert bench.look() == ["ERROR signing is still held, deep_reorg, and tells something else now: 2 is 0xc"]
+    assert bench.look() == []
+
+
+def test_one_that_tells_something_else_each_time_is_told_less_and_less_often_and_its_newest_in_the_end(bench: Bench) -> None:
+    bench.look()
+    replaced(bench, "0")
+    assert len(bench.look()) == 1
+    lines = []
+    for number in range(1, 1801):
+        bench.now += 2.0
+        replaced(bench, str(number))
+        lines += bench.look()
+    assert 5 < len(lines) < 15
+    assert [bench.look() for _ in range(3)] == [[]] * 3
+    bench.now += 600.0
+    assert bench.look() == ["ERROR signing is still held, deep_reorg, and tells something else now: 1800"]
+    assert bench.look() == []
+
+
+def test_that_one_hold_is_told_seldom_keeps_no_other_silent(bench: Bench) -> None:
+    for told in "abc":
+        replaced(bench, told)
+        bench.look()
+    replaced(bench, "x", "final ")
+    assert len(bench.look()) == 1
+    replaced(bench, "y", "final ")
+    assert bench.look() == ["ERROR signing is still held, deep_reorg, and tells something else now: y"]
+
+
+def test_one_that_tells_again_what_the_log_says_of_it_is_not_told(bench: Bench) -> None:
+    for told in "aba":
+        replaced(bench, told)
+        bench.look()
+    # "a" waits for its time, and is "b" again by then, which was told last.
+    replaced(bench, "c")
+    replaced(bench, "b")
+    bench.now += 600.0
+    assert bench.look() == []
+
+
+def test_what_is_released_is_told_with_what_it_told_last_where_the_log_does_not_say_so_yet(bench: Bench) -> None:
+    """SECURITY: what was let go is accepted for good."""
+    bench.look()
+    replaced(bench, "1 is 0xb")
+    bench.look()
+    replaced(bench, "1 is 0xc")
+    bench.verb.release("signing", ALICE, "understood")
+    (line,) = bench.look()
+    assert line.startswith(f"WARNING signing is released by {ALICE}: understood; it was held (deep_reorg) for ")
+    assert line.endswith("; what it told last: 1 is 0xc")
+    assert bench.look() == []
+
+
+def test_what_is_released_and_told_already_says_no_more_than_that(bench: Bench) -> None:
+    bench.look()
+    replaced(bench, "1 is 0xb")
+    bench.look()
+    bench.verb.release("signing", ALICE, "understood")
+    (line,) = bench.look()
+    assert "0xb" not in line

@@ -6,6 +6,7 @@ import pytest
 
 from reactor.state.holds import SIGNING, Hold, direction_scope, event_scope, recipient_scope
 from reactor.state.journal import Journal
+from reactor.state.problems import StateProblem
 from reactor.state.verdicts import Allowed, Refusal
 from tests.unit.journal_helpers import ALICE, BRIDGE, BURN, DEPOSIT, NOW, mint, payout, refusals
 
@@ -166,6 +167,44 @@ def test_of_subjects_that_begin_alike_one_hold_at_a_time_is_enough_and_the_newes
     assert raised("a block 49", "a block ") == first, "and takes nothing over from what is held"
     assert [one.subject for one in journal.holds()] == ["b block 1", "a block 50"]
     assert len(journal.hold_history()) == 3
+
+
+def replaced(journal: Journal, subject: str) -> int:
+    """A node shows another chain than final: one hold, which tells the newest."""
+    return journal.hold(SIGNING, "deep_reorg", subject, "validator", subject=subject, instead_of="a block ")
+
+
+def test_what_was_shown_is_released_with_what_it_told(timed: Journal) -> None:
+    replaced(timed, "a block 1")
+    timed.hold(event_scope(BURN), "operator", "looks odd", "alice")
+    assert timed.release_shown(timed.holds(), "bob", "understood") == 2
+    assert [(one.detail, one.released_by, one.released_why) for one in timed.hold_history()] == [
+        ("a block 1", "bob", "understood"),
+        ("looks odd", "bob", "understood"),
+    ]
+    assert timed.release_shown(timed.hold_history(), "carol", "again") == 0, "it keeps its release"
+
+
+def test_what_tells_something_else_meanwhile_is_not_released_nor_what_was_shown_with_it(journal: Journal) -> None:
+    journal.hold(event_scope(BURN), "operator", "looks odd", "alice")
+    number = replaced(journal, "a block 1")
+    shown = journal.holds()
+    replaced(journal, "a block 2")
+    with pytest.raises(StateProblem, match=f"nothing was released: hold {number} on signing tells something else now"):
+        journal.release_shown(shown, "bob", "understood")
+    assert [(one.detail, one.released_by) for one in journal.hold_history()] == [("looks odd", None), ("a block 2", None)]
+    assert refusals(journal.sign_batch([mint()])) == [Refusal.HELD]
+    assert journal.release_shown(journal.holds(), "bob", "understood") == 2
+
+
+def test_what_another_released_meanwhile_keeps_nobody_from_releasing_the_rest(journal: Journal) -> None:
+    number = replaced(journal, "a block 1")
+    journal.hold(event_scope(BURN), "operator", "looks odd", "alice")
+    shown = journal.holds()
+    replaced(journal, "a block 2")
+    assert journal.release(number, "carol", "understood") == 1
+    assert journal.release_shown(shown, "bob", "calm") == 1
+    assert journal.holds() == []
 
 
 def test_a_hold_takes_nothing_over_from_one_of_another_scope_or_reason(journal: Journal) -> None:
