@@ -72,16 +72,20 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What this validator can do at this moment. `holds`: what is held, the most far-reaching first."""
+    """What this validator can do at this moment. `holds`: what is held, the most far-reaching first; `held`: the ids of these."""
 
     phase: Phase
     problems: Sequence[Problem]
     holds: Sequence[str]
+    held: Sequence[int] = ()
 
     @property
     def mark(self) -> tuple[object, ...]:
-        """Differs where the others are to hear of it at once."""
-        return self.phase, cannot(self.problems), signs(self.problems), [one.code for one in self.problems], [*self.holds]
+        """Differs where the others are to hear of it at once: by what is so, not by its words.
+
+        A node that shows another chain each time makes other words of one hold, and each heartbeat costs a signature.
+        """
+        return self.phase, cannot(self.problems), signs(self.problems), [one.code for one in self.problems], [*self.held]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +164,9 @@ class Hearts:
             member=self.member,
         )
         whole = replace(facts, signing=signing, unwritable=[*facts.unwritable, *unreadable])
-        told = [f"{hold.scope}: {hold.reason} {hold.detail}".strip()[:500] for hold in holds[:OLDEST_OPEN]]
-        return Health(phase_of(whole), problems_of(whole), told)
+        shown = holds[:OLDEST_OPEN]
+        told = [f"{hold.scope}: {hold.reason} {hold.detail}".strip()[:500] for hold in shown]
+        return Health(phase_of(whole), problems_of(whole), told, [hold.id for hold in shown])
 
     def _active_holds(self) -> Sequence[Hold]:
         """The holds in force, read again where anybody has written to the journal since."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from reactor.handlers.heartbeat import Hearts, Instance, Pulse, verified_heartbe
 from reactor.handlers.peers import Peers
 from reactor.handlers.reconcile import Reconciler
 from reactor.handlers.signatures import Signatures
-from reactor.health import FRESH_SECONDS, Ability
+from reactor.health import FRESH_SECONDS, Ability, Facts
 from reactor.state.rows import EventKind
 from tests.unit.handler_world import NOW, World, burn, deposit
 
@@ -283,3 +284,32 @@ async def test_the_sweep_inserts_what_is_missing_and_rings_what_is_open(world: W
     assert [one async for one in reconciler.open_ids(Collection.MINT)] == ids[Collection.MINT]
     picked[0] = 50
     assert [one async for one in reconciler.open_ids(Collection.MINT)] == []
+
+
+def test_other_words_of_one_hold_are_in_the_next_heartbeat_and_cause_none(world: World) -> None:
+    """Each costs a signature and wakes all others: a node that shows another chain each second must not cause one each second."""
+
+    def replaced(told: str) -> None:
+        world.journal.hold("signing", "deep_reorg", told, "validator", subject=told, instead_of="block ")
+
+    own = hearts(world)
+    well = own.health(Facts())
+    replaced("block 7 is 0xb now")
+    first = own.health(Facts())
+    replaced("block 7 is 0xc now")
+    second = own.health(Facts())
+    assert (first.holds, second.holds) == (["signing: deep_reorg block 7 is 0xb now"], ["signing: deep_reorg block 7 is 0xc now"])
+    assert any("0xc" in one.sentence for one in second.problems)
+    assert first.mark == second.mark != well.mark
+
+
+@pytest.mark.parametrize("scope", ["signing", "recipient:0xab", "event:a"])
+def test_each_hold_and_its_release_cause_a_heartbeat(world: World, scope: str) -> None:
+    own = hearts(world)
+    marks = [own.health(Facts()).mark]
+    for subject in "ab":
+        world.journal.hold(scope, "unexplained_return", "it", "validator", subject=subject)
+        marks.append(own.health(Facts()).mark)
+    world.journal.release(1, "alice", "")
+    marks.append(own.health(Facts()).mark)
+    assert all(one != other for one, other in combinations(marks, 2))
