@@ -84,6 +84,7 @@ from reactor.state.rows import EventKind
 from reactor.state.runs import note_run
 from reactor.store.insert import insert_missing
 from reactor.store.oplog import OplogWatch
+from reactor.store.problem import StoreProblem
 from reactor.store.reading import EVERY, open_ids, open_page
 from reactor.store.updates import QUIET
 from reactor.store.watch import SchemaWatch
@@ -114,7 +115,7 @@ _STOPS: Final = "reading what is held"
 _REFUSALS: Final = "looking for mints that the contracts refuse"
 _BOOKS_TIMEOUT: Final = 600.0
 """One look at the books: after a long outage thousands of outflows are explained in it."""
-_EXPECTED: Final = (RpcProblem, PyMongoError, StateProblem, KeyProblem, WriteRefusedError, TimeoutError)
+_EXPECTED: Final = (RpcProblem, PyMongoError, StoreProblem, StateProblem, KeyProblem, WriteRefusedError, TimeoutError)
 """Errors whose own words say it all: they are logged without a traceback."""
 
 

@@ -19,6 +19,8 @@ from reactor.cli.common import EXIT_USAGE, ConfigOption, JsonOption, Problem, cl
 from reactor.sentences import meaning
 
 if TYPE_CHECKING:
+    from pymongo import AsyncMongoClient
+
     from reactor.cli.changes import Changes, Line
     from reactor.documents.statuses import Collection
     from reactor.settings import Settings
@@ -217,10 +219,21 @@ async def _follow(store: Store, wanted: Wanted, changes: Changes, first: asyncio
                     warn(f"the change stream broke ({meaning(error)}): it is resumed as soon as the database answers")
                 broken = True
                 await asyncio.sleep(_PAUSE_SECONDS)
-                await client.close()
-                client = store.stream_client()  # a driver that has forgotten the set's servers would never find them again
+                before, client = client, _another(store, client)
+                if client is not before:
+                    await before.close()
     finally:
         await client.close()
+
+
+def _another(store: Store, client: AsyncMongoClient[dict[str, Any]]) -> AsyncMongoClient[dict[str, Any]]:
+    """A driver that has forgotten the set's servers would never find them again. Where no other can be made `client` stays."""
+    from reactor.store.problem import StoreProblem
+
+    try:
+        return store.stream_client()
+    except StoreProblem:  # a file that the URI names is away for a moment: that the stream broke is said
+        return client
 
 
 _LOST: Final = frozenset({286, 280, 260})

@@ -260,10 +260,16 @@ class ChangeFeed:
             await self._clock.sleep(self._options.backoff.pause(max(1, self._failures, self._faults), self._rng))
 
     async def _renew_client(self) -> None:
-        """Ask the addresses of the configuration again. Where no client can be made, the one before stays."""
-        fresh = self._client_factory()
-        await self._client.close()
-        self._client = fresh
+        """Ask the addresses of the configuration again. Where no client can be made, the one before stays.
+
+        What goes wrong here says nothing of what was read: no position is given up for it.
+        """
+        try:
+            before, self._client = self._client, self._client_factory()
+            await before.close()
+        except Exception as error:  # noqa: BLE001 - a file that the URI names may be away, a farewell may go wrong
+            self._failures += 1
+            self._loops.failed(_STREAM, error)
 
     def _ended(self, began: float, error: Exception) -> None:
         self._failures += 1

@@ -24,9 +24,9 @@ async def beat(store: Store, heartbeat: Mapping[str, Any]) -> None:
     # The same `_id` everywhere, so that one document remains even if somebody dropped the unique index.
     own = document_id(Collection.HEARTBEAT, f"{who['validator_id']}:{who['hostname']}")
     said = {name: value for name, value in heartbeat.items() if name not in {"_id", "id"}}
-    there = store.collection(Collection.HEARTBEAT)
 
     async def run() -> None:
+        there = store.collection(Collection.HEARTBEAT)  # of the client to use now: another may have taken its place
         # SECURITY: whole documents, no pipeline: see `updates.replace_unreadable`.
         stands = await there.find_one(who, {"_id": 0, "created_at": 1}) or {}
         first = stands.get("created_at")

@@ -17,6 +17,7 @@ from reactor.cli.changes import Changes
 from reactor.cli.main import main
 from reactor.cli.tail import Wanted
 from reactor.documents.statuses import Collection
+from reactor.store.problem import StoreProblem
 
 pytestmark = pytest.mark.unit
 
@@ -76,14 +77,23 @@ class Server:
         self.closed = True
 
 
-async def follow(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+async def follow(monkeypatch: pytest.MonkeyPatch, *servers: Server | Exception) -> None:
+    """`servers`: what each client in turn is given, a fault where making one fails; the last one stays."""
+    left = list(servers)
+
+    def client() -> Server:
+        one = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(one, Exception):
+            raise one
+        return one
+
     monkeypatch.setattr(tail, "_PAUSE_SECONDS", 0.0)
     names = {Collection.MINT: "mints"}
     store: Any = SimpleNamespace(
         names=names,
         roles={name: role for role, name in names.items()},
         database=SimpleNamespace(name="bridge"),
-        stream_client=lambda: server,
+        stream_client=client,
     )
     known = asyncio.create_task(asyncio.sleep(0))
     await asyncio.wait_for(tail._follow(store, Wanted((Collection.MINT,), limit=1), Changes(3), known), 60)
@@ -133,6 +143,18 @@ async def test_an_outage_of_the_database_is_told_once_and_its_end_too(
         "warning: the change stream broke",
         "warning: the change stream goes on",
     ]
+
+
+async def test_where_no_other_client_can_be_made_it_follows_on_with_the_one_it_has(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A certificate is exchanged just when the stream breaks."""
+    gone = StoreProblem("mongo.uri", "the file ca.pem that it names cannot be read", "check tlsCAFile")
+    broken = [AutoReconnect("connection refused")] * 2
+    first, second = Server(*broken), Server(Stream(GOOD))
+    await follow(monkeypatch, first, gone, second)
+    assert (first.sessions, first.closed, second.sessions, second.closed) == ([], True, [], True)
+    assert "removed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("option", "wrong"), [("--status", "nonsense"), ("--collection", "mints"), ("--status", "")])

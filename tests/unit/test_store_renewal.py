@@ -1,12 +1,17 @@
 """A new client where the driver would never reach the database again, and none where it is merely away for a moment."""
 
 import asyncio
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from loguru import logger
+from pymongo.errors import AutoReconnect
 
 from reactor.documents.statuses import Collection
 from reactor.store.connection import Store
+from reactor.store.heartbeats import beat
 from reactor.store.problem import StoreProblem
 from reactor.store.renewal import AWAY_SECONDS, FORGOTTEN_SECONDS, Renewed
 
@@ -155,6 +160,28 @@ async def test_collections_are_of_the_client_that_is_used_now():
         assert (second.name, second.database.client is first.database.client) == ("mints", False)
     finally:
         await store.close()
+
+
+async def test_a_heartbeat_is_tried_again_by_the_client_that_is_used_then():
+    """The twin of the test above: one collection kept for all tries would stay that of a client that was given up."""
+    away, written = AutoReconnect("no replica set members found yet"), []
+
+    class Heartbeats:
+        def __init__(self, fault: Exception | None) -> None:
+            self.fault = fault
+
+        async def find_one(self, *_: object) -> None:
+            if self.fault is not None:
+                raise self.fault
+
+        async def replace_one(self, _: object, document: dict[str, Any], *, upsert: bool = False) -> Any:
+            written.append((document["counter"], upsert))
+            return SimpleNamespace(matched_count=0)
+
+    clients = [Heartbeats(away), Heartbeats(away), Heartbeats(None)]
+    store: Any = SimpleNamespace(collection=lambda _: clients.pop(0))
+    await beat(store, {"validator_id": "validator-0", "hostname": "host", "counter": 7, "created_at": datetime.now(UTC)})
+    assert (written, clients) == ([(7, False), (7, True)], [])
 
 
 async def test_a_stream_looks_for_a_primary_for_less_long_than_the_driver_would():
