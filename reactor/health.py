@@ -5,13 +5,14 @@ container (`standing_of`). Healthy means: it can read every chain to its head, r
 may sign mints and payouts. Whatever else is wrong is told as a warning, and does not make a validator unhealthy.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
 from reactor.documents.models import Heartbeat
+from reactor.sentences import cut
 
 SCAN_SECONDS: Final = 10.0
 """A chain must have been read to its head within this time, or within twice its poll where that is longer."""
@@ -26,17 +27,21 @@ it takes to be written and read. So nobody is believed for longer than two pause
 UNNAMED_SECONDS: Final = 120.0
 """For so long counts a heartbeat of an earlier version, which names no pause."""
 FINALITY_TIMES: Final = 2
-"""A chain whose newest final block is so many times as far below its head as it ever is on a chain that is well has stopped to
-finalize."""
+"""A chain whose newest final block is so many times as far below its head as it ever is on a chain that is well has stopped
+finalizing."""
 GONE_SECONDS: Final = 900.0
 """Who was not heard for this long is gone and not merely late."""
 FRESH_SECONDS: Final = 900.0
 """A heartbeat older than this, or dated farther ahead, says nothing about the present."""
+ENTRY: Final = 500
+"""Characters of one entry of what is wrong."""
 _MOST_NAMED: Final = 8
 """Of those that suffer from one cause so many are named."""
+_NAME: Final = 40
+"""Characters of such a name."""
 STREAM: Final = "MongoDB"
 OWN_STATE: Final = "the own state"
-"""What is away, in the words of `subjects`."""
+"""What is away where it is no chain; `subjects` and `scanners` use the same words."""
 
 
 class Ability(StrEnum):
@@ -83,13 +88,17 @@ class Code(StrEnum):
     KEY_FAILS = "key_fails"
 
 
+_OUTAGES: Final = frozenset({Code.NO_HEAD, Code.NOT_READ, Code.STREAM_DOWN, Code.STATE_UNWRITABLE})
+"""Of these everybody suffers who needs the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChainFacts:
     """One chain. `poll` and `read_age` in seconds: since when it was last read to its head, None if never in this process.
 
     `ahead`: a height that so many others have told of that they cannot all be wrong, and so long ago that this validator should
     have read it; 0 if there is none. `trouble`: why the last attempt failed, empty if it did not;
-    `cause`: what is away then, empty where that is the chain.
+    `cause`: what it failed of then, in the words of `subjects`; empty where that is the chain, or nothing.
 
     `final`: the newest final block that the node showed with the head that was read last, `depth` the blocks between the two,
     `usual` how many those are at most on a chain that is well (0: not judged). `final_since`: when that block was made, empty if
@@ -170,20 +179,22 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that a validator cannot do, and why, in a sentence for people. `about`: what is away or wrong, in a few words:
-    what else fails of the same is told with it (`entries`).
+    """Something that a validator cannot do, and why, in a sentence for people. `about`: what is away or wrong, in a few words,
+    the same for as long as it lasts; what else fails of the same is told with it (`entries`). `cause`: what it fails of just now,
+    where that goes by another name; who else fails of that is told with it too.
     """
 
     code: Code
     sentence: str
     costs: frozenset[Ability]
     about: str
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """Something else that is wrong, as a sentence. `about`: as of a `Problem`, told with what else is wrong
-    of the same; `who`: where it is only a consequence of that, who suffers from it.
+    of the same, empty where that is not known; `who`: where it is only a consequence of that, who suffers from it.
     """
 
     text: str
@@ -202,30 +213,52 @@ def problems_of(facts: Facts) -> tuple[Problem, ...]:
 
 
 def entries(problems: Iterable[Problem], troubles: Iterable[Trouble]) -> list[str]:
-    """All that is wrong, for people: one cause, one entry. In it first what it costs, then details, then who else suffers."""
+    """All that is wrong, for people: one cause, one entry. In it first what it costs, then details, then who else suffers.
+
+    An entry that would be longer than `ENTRY` characters becomes several; a sentence that is longer than that ends with `…`.
+    """
     found: dict[str, list[str]] = {}
     suffer: dict[str, list[str]] = {}
+    outages: set[str] = set()
+    names: dict[str, str] = {}
     for problem in problems:
         found.setdefault(problem.about, []).append(problem.sentence)
-    others = [*troubles]
-    for one in (one for one in others if one.who):
-        if one.about in found:
-            suffer.setdefault(one.about, []).append(one.who)
+        names.setdefault(problem.cause, problem.about)
+        if problem.code in _OUTAGES:
+            outages.add(problem.about)
+    named = [replace(one, about=_named(one.about, found, names)) for one in troubles]
+    for one in (one for one in named if one.who):
+        about = one.about or one.who
+        if about in outages:
+            suffer.setdefault(about, []).append(one.who)
+        elif about in found:
+            # A chain that is still being read, say, explains nothing: what else fails may fail of something of its own.
+            found[about].append(one.text)
         else:
-            found[one.about] = [one.text]
+            found[about] = [one.text]
+            outages.add(about)
     apart: list[str] = []
-    for one in (one for one in others if not one.who):
+    for one in (one for one in named if not one.who):
         # One of several endpoints, say: as long as the chain is read, nothing comes of it and each stands by itself.
-        said = found.get(one.about, apart)
+        said = found.get(one.about, apart) if one.about else apart
         if not any(one.text in other for other in said):
             said.append(one.text)
-    return [*(_entry(said, suffer.get(about, ())) for about, said in found.items()), *apart]
+    told = [entry for about, said in found.items() for entry in _entry(about, said, suffer.get(about, ()))]
+    return [*told, *(cut(one, ENTRY) for one in apart)]
 
 
-def _entry(said: Sequence[str], suffer: Sequence[str]) -> str:
-    also = [*dict.fromkeys(suffer)]
-    more = f" and {len(also) - _MOST_NAMED} more" if len(also) > _MOST_NAMED else ""
-    return "; ".join([*said, *([f"so fail: {', '.join(also[:_MOST_NAMED])}{more}"] if also else [])])
+def _named(about: str, found: Container[str], names: Mapping[str, str]) -> str:
+    return names.get(about, about) if about and about not in found else about
+
+
+def _entry(about: str, said: Sequence[str], suffer: Sequence[str]) -> list[str]:
+    names = [cut(one, _NAME) for one in dict.fromkeys(suffer)]
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    who = ", ".join(names[:_MOST_NAMED]) + more
+    whole = "; ".join([*said, *([f"so fail: {who}"] if who else [])])
+    if len(whole) <= ENTRY:
+        return [whole]
+    return [cut(one, ENTRY) for one in (*said, *([f"of {about} also fail: {who}"] if who else []))]
 
 
 def phase_of(facts: Facts) -> Phase:
@@ -252,19 +285,20 @@ def _only(*abilities: Ability) -> frozenset[Ability]:
 
 def _scan(chain: ChainFacts, running_for: float) -> Problem | None:
     why = f": {chain.trouble}" if chain.trouble else ""
-    about = chain.cause or chain.name
+    # By the chain's own name, whatever its node answers from one second to the next: it is one trouble for as long as it lasts.
+    about = chain.cause if chain.cause in _ELSEWHERE else chain.name
     if chain.read_age is None and not chain.head:
         text = f"{chain.name}: its node has shown no block in the {running_for:.0f} s since the start{why}"
-        return Problem(Code.NO_HEAD, text, _only(Ability.SCAN), about)
+        return Problem(Code.NO_HEAD, text, _only(Ability.SCAN), about, chain.cause)
     if chain.read_age is None:
         text = f"{chain.name}: read up to block {chain.cursor} of {chain.head} since the start{why}"
-        return Problem(Code.CATCHING_UP, text, _only(Ability.SCAN), about)
+        return Problem(Code.CATCHING_UP, text, _only(Ability.SCAN), about, chain.cause)
     if chain.read_age > chain.patience:
         text = f"{chain.name}: not read to its head for {chain.read_age:.0f} s{why}"
-        return Problem(Code.NOT_READ, text, _only(Ability.SCAN), about)
+        return Problem(Code.NOT_READ, text, _only(Ability.SCAN), about, chain.cause)
     if chain.ahead > chain.head:
         text = f"{chain.name}: its node shows block {chain.head}, others have read block {chain.ahead} some time ago"
-        return Problem(Code.LAGGING, text, _only(Ability.SCAN), about)
+        return Problem(Code.LAGGING, text, _only(Ability.SCAN), chain.name)
     if chain.usual and chain.depth > FINALITY_TIMES * chain.usual:
         # What became final before can still be signed, and so can what the other chain's events ask for.
         made = f" (of {chain.final_since})" if chain.final_since else ""
@@ -293,14 +327,28 @@ def _stream(stream: StreamFacts) -> list[Problem]:
     return []
 
 
+def stopped(stops: Container[Ability], why: str) -> str:
+    """What a hold or pause costs, in a sentence."""
+    return f"signs no {' and no '.join(f'{one.value}s' for one in Ability if one in stops)}: {why}"
+
+
+def stop_of(stops: Container[Ability], *, paused: bool = False) -> str:
+    """What a hold or pause is called: what else stands still because of it is told with it."""
+    return f"{'pause' if paused else 'hold'} of {' and '.join(f'{one.value}s' for one in Ability if one in stops)}"
+
+
+SIGNING_HELD: Final = stop_of(SIGNING)
+_ELSEWHERE: Final = frozenset({STREAM, OWN_STATE, SIGNING_HELD})
+"""Of these a chain is not read though its node may be well."""
+
+
 def _signing(facts: SigningFacts) -> list[Problem]:
     found = [
         Problem(
             Code.PAUSED if hold.paused else Code.HELD,
-            f"signs no {' and no '.join(f'{one.value}s' for one in Ability if one in hold.stops)}: "
-            f"{' '.join(filter(None, (hold.reason, hold.detail)))}",
+            stopped(hold.stops, f"{hold.reason} {hold.detail}".strip()),
             hold.stops,
-            f"{'pause' if hold.paused else 'hold'} of {' and '.join(f'{one.value}s' for one in Ability if one in hold.stops)}",
+            stop_of(hold.stops, paused=hold.paused),
         )
         for hold in facts.holds
     ]

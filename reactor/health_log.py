@@ -23,7 +23,8 @@ _OF_A_START: Final = frozenset({Code.NO_HEAD, Code.CATCHING_UP, Code.STREAM_STAR
 
 @dataclass(slots=True)
 class _Told:
-    """A problem that has its line. `gone_at`: since when it is not there; None while it is."""
+    """A problem that has its line. `since` when it was first seen, which may be before it was told; `gone_at`: since when it is
+    not there; None while it is."""
 
     problem: Problem
     since: float
@@ -39,12 +40,15 @@ class HealthLog:
         self._began = clock()
         self._calm = Calm(clock)
         self._told: dict[str, _Told] = {}
+        self._first_seen: dict[str, float] = {}
+        """Since when each problem is there, told or not."""
         self._settled = False
         """Whether anything was told of the health since the start."""
 
     def look(self, health: Health) -> None:
         """Tell what has changed since the last look. To be called each second or so; costs next to nothing."""
         present = {one.about: one for one in reversed(health.problems)}  # of several with one cause the first counts
+        self._first_seen = {about: self._first_seen.get(about, self._clock()) for about in present}
         starting = health.phase == Phase.STARTING and self._clock() - self._began < START_SECONDS
         for about, problem in reversed(present.items()):
             if not (starting and problem.code in _OF_A_START):
@@ -62,7 +66,7 @@ class HealthLog:
             before.problem, before.gone_at = problem, None
             return
         self._settled = True
-        self._told[about] = _Told(problem, self._clock(), self._calm.of(about))
+        self._told[about] = _Told(problem, self._first_seen[about], self._calm.of(about))
         text = f"not healthy: {problem.sentence}; signs {_signing(problems)}"
         self._log("WARNING", text, problems, code=problem.code.value, reason=problem.sentence)
 

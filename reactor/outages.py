@@ -40,12 +40,14 @@ SubjectOf = Callable[[BaseException], str | None]
 
 @dataclass(slots=True)
 class _Outage:
-    """One trouble. `reporters`: who has to work again before it is over, each with whether it will certainly try again.
+    """One trouble. `mixed`: each of its reporters fails of its own (see `_MOST_OF_A_GROUP`).
+    `reporters`: who has to work again before it is over, each with whether it will certainly try again.
     `worked_at`: when the first of them worked after the last failure; None where none has."""
 
     since: float
     group: str
     calm: float
+    mixed: bool = False
     failures: int = 0
     cause: str = ""
     failed_at: float = 0.0
@@ -117,14 +119,17 @@ class Outages:
             depth: frames between the caller to be named in the log and this call.
         """
         text = cause if isinstance(cause, str) else sentence(cause)
-        subject = self._placed(subject or self._subject(cause) or reporter, group)
+        named = subject or self._subject(cause) or reporter
+        # Only what each fails of by itself is told together: what many miss has a name of its own.
+        group = group if named == reporter else ""
+        subject = self._placed(named, group)
         if self._is_stale(subject):
             self._close(subject)
         self._moved(reporter, subject, depth + 1)
         found = self._open.get(subject)
         began = found is None
         if found is None:
-            found = self._open[subject] = _Outage(self._clock(), group, self._calm.of(subject))
+            found = self._open[subject] = _Outage(self._clock(), group, self._calm.of(subject), subject != named)
         found.failures += 1
         found.cause, found.failed_at, found.worked_at = text, self._clock(), None
         self._join(found, reporter, lasting=lasting)
@@ -160,8 +165,10 @@ class Outages:
         return {subject: found.cause for subject, found in self._open.items() if found.reporters}
 
     def about(self, reporter: str) -> str:
-        """What `reporter` failed of last, empty where it works."""
-        return self._reported.get(reporter, [""])[-1]
+        """What `reporter` failed of last; empty where it works, or where that has no name because it is one of many."""
+        subject = self._reported.get(reporter, [""])[-1]
+        found = self._open.get(subject)
+        return "" if found is None or found.mixed else subject
 
     def _subject(self, cause: BaseException | str) -> str | None:
         if isinstance(cause, str):

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from reactor.foreign import one_line
 
-__all__ = ["SENTENCE_LIMIT", "counted", "meaning", "sentence"]
+__all__ = ["SENTENCE_LIMIT", "counted", "cut", "meaning", "sentence"]
 
 SENTENCE_LIMIT: Final = 300
 """Characters of one sentence: a driver's message may hold the description of a whole cluster."""
@@ -66,6 +66,11 @@ _MEANINGS: Final[Mapping[str, str | Callable[[Any], str]]] = {
 def counted(number: int, one: str, several: str = "") -> str:
     """`1 hold`, `2 holds`; `several`: the plural where it is not made with an `s`."""
     return f"{number} {one if number == 1 else several or f'{one}s'}"
+
+
+def cut(text: str, most: int) -> str:
+    """At most so many characters of a text; `…` is the last of them where something is missing."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def sentence(error: BaseException) -> str:

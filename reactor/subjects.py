@@ -2,21 +2,25 @@
 
 import sqlite3
 
-from pymongo.errors import PyMongoError
+from pymongo.errors import BulkWriteError, PyMongoError, WriteError
 
 from reactor.chains.errors import ChainError, Means, NotAgreed, RpcProblem
 from reactor.chains.pocket import PocketRpcError
+from reactor.health import OWN_STATE, STREAM
 from reactor.keys.problem import KeyProblem
 from reactor.state.problems import StateProblem
+from reactor.store.retrying import is_passing
 
 
 def subject_of(error: BaseException) -> str | None:
-    """By the error's class; None where many things could be meant (a time-out, a fault of the program)."""
+    """By the error's class; None where many things could be meant (a time-out, a fault of the program) or one write alone."""
     match error:
+        case BulkWriteError() | WriteError() if not is_passing(error):
+            return None  # the database answers: what is refused (by the schema, say) is what was to be written
         case PyMongoError():
-            return "MongoDB"
+            return STREAM
         case NotAgreed():
-            return "the agreement of the endpoints"
+            return f"the agreement of the {error.chain} endpoints" if error.chain else "the agreement of the endpoints"
         case PocketRpcError():
             return _of_chain("Pocket", error)
         case ChainError():
@@ -24,7 +28,7 @@ def subject_of(error: BaseException) -> str | None:
         case KeyProblem():
             return f"the key {error.source}"
         case StateProblem() | sqlite3.Error():
-            return "the own state"
+            return OWN_STATE
         case _:
             return None
 

@@ -90,7 +90,7 @@ from reactor.store.updates import QUIET
 from reactor.store.watch import SchemaWatch
 from reactor.subjects import subject_of
 from reactor.twice import read_twice
-from reactor.vitals import PROBE_SECONDS, Vitals, open_documents
+from reactor.vitals import PROBE_SECONDS, Vitals, open_documents, stuck_documents
 from scanners.ethereum import WatchedEthereum
 from scanners.loop import ChainScanner
 from scanners.pocket import WatchedPocket
@@ -537,7 +537,7 @@ class Validator:
 
     def _pulse(self) -> Pulse:
         """What the heartbeat says, true at this moment."""
-        stuck, load = self.dispatcher.stuck(), self.dispatcher.load()
+        load = self.dispatcher.load()
         age = self.reactor.feed.position_age()
         warnings: list[Trouble] = []
         if age is not None and age > _STALE_STREAM_SECONDS:
@@ -548,9 +548,7 @@ class Validator:
         # What the heartbeat's own loop says of it is over once this one is read.
         failing = [one for one in self.loops.failing if one.name != HEARTBEAT]
         warnings += [Trouble(str(one), self.outages.about(one.name), one.name) for one in failing]
-        for row in stuck:
-            shown = f"{row.key.collection} {row.key.id}"
-            warnings.append(Trouble(f"{shown}: {row.error}", self.outages.about(shown), shown))
+        warnings += stuck_documents(self.dispatcher, self.outages.about)
         warnings += [Trouble(problem) for reader in self.second.values() for problem in reader.problems]
         warnings += [Trouble(problem) for problem in self.hearts.problems]
         return Pulse(

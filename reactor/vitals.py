@@ -22,10 +22,10 @@ from reactor.foreign import one_line
 from reactor.handlers.context import Me
 from reactor.handlers.display import Label
 from reactor.handlers.heartbeat import OLDEST_OPEN
-from reactor.health import FRESH_SECONDS, Ability, ChainFacts, Facts, SigningFacts, StreamFacts
+from reactor.health import FRESH_SECONDS, Ability, ChainFacts, Facts, SigningFacts, StreamFacts, Trouble
 from reactor.keys.probe import probe
 from reactor.keys.signer import Signer
-from reactor.sentences import sentence
+from reactor.sentences import counted, sentence
 from reactor.state.created import header_moment
 from reactor.state.ledger import Ledger
 from reactor.state.problems import StateProblem
@@ -41,6 +41,7 @@ _KEY_SECONDS: Final = 300.0
 """A key service is tried when nothing was signed with it for so long; a key that failed, at each try."""
 _SIGN_SECONDS: Final = 30.0
 _LONGEST: Final = 300
+_MOST_STUCK: Final = 20
 _OPENS: Final = {"pocket": Ability.MINT, "ethereum": Ability.PAYOUT}
 _KINDS: Final = {"pocket": EventKind.DEPOSIT, "ethereum": EventKind.BURN}
 
@@ -164,6 +165,23 @@ def open_documents(
     return shown
 
 
+def stuck_documents(dispatcher: Dispatcher, about: Callable[[str], str]) -> list[Trouble]:
+    """The documents whose handling fails, longest first. `about`: what somebody failed of last, by his name.
+
+    Of those that fail each of its own only some are named: they must not crowd out what else is wrong.
+    """
+    shown, alone = [], 0
+    for row in dispatcher.stuck():
+        who = str(row.key)
+        one = Trouble(f"{who}: {row.error}", about(who), who)
+        alone += one.about in {"", who}
+        if one.about not in {"", who} or alone <= _MOST_STUCK:
+            shown.append(one)
+    if alone > _MOST_STUCK:
+        shown.append(Trouble(f"{counted(alone - _MOST_STUCK, 'more document fails', 'more documents fail')}"))
+    return shown
+
+
 class Vitals:
     """Gathers the facts of one validator. `polls`: seconds between two looks at a chain's head; `usual`: blocks between a chain's
     head and its newest final block, at most, where it is well; `silent`: whether the cluster writes and nothing of it arrives on
@@ -254,7 +272,7 @@ class Vitals:
             depth=last.head - last.final,
             usual=self._usual[name],
             opens=_OPENS[name],
-            cause=self._cause(name) if last.failure else "",
+            cause=last.cause or (self._cause(name) if last.failure else ""),
         )
         return replace(chain, ahead=self._others.ahead(name, chain.patience))
 

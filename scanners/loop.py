@@ -23,6 +23,7 @@ from reactor.documents.events import BlockRef, Burn, Deposit, Event, Minted, Ret
 from reactor.documents.keys import event_key
 from reactor.documents.reasons import HoldReason
 from reactor.documents.statuses import Collection
+from reactor.health import SIGNING_HELD, STREAM
 from reactor.outages import Outages
 from reactor.sentences import counted, sentence
 from reactor.state.holds import SIGNING
@@ -73,13 +74,14 @@ class Scanned:
 
     `at`: when the last look began that read it to the head which its node showed then, in seconds of the monotonic clock; None:
     none yet in this process. `head`: that head, `final`: the newest final block then. `failure`: why the last try did not get
-    there; empty where it did.
+    there; empty where it did. `cause`: what it waits for then, where that is not the chain, in the words of `reactor.health`.
     """
 
     at: float | None = None
     head: int = 0
     failure: str = ""
     final: int = 0
+    cause: str = ""
 
 
 class Recorded(Enum):
@@ -167,8 +169,16 @@ class ChainScanner:
         self._inserting = f"inserting events of {watched.name}"
         self._rereading = f"reading blocks of {watched.name} again"
         self._newest: View | None = None
-        self.scanned = Scanned()
-        """How the last look at the chain went."""
+        self._scanned = Scanned()
+        self._inserts = 0
+        """Insertions that have not ended yet: of a look, and of a second reading beside it."""
+
+    @property
+    def scanned(self) -> Scanned:
+        """How the last look at the chain went. One that waits for the database to take what it found says so while it does."""
+        if self._inserts and not self._scanned.failure:
+            return replace(self._scanned, failure="the database has not taken the events yet that were found", cause=STREAM)
+        return self._scanned
 
     async def heads(self) -> AsyncIterator[int]:
         """Each new head, announced after the chain has been read as far as the node shows it: who waits for it finds its events.
@@ -185,7 +195,7 @@ class ChainScanner:
                 self._newest = view if complete else None
                 yield view.head
             if self._newest is not None:
-                self.scanned = Scanned(began, view.head, final=view.final)
+                self._scanned = Scanned(began, view.head, final=view.final)
                 await self._rescan_quietly(view)
                 self._answered()
             await asyncio.sleep(self._interval)
@@ -207,8 +217,8 @@ class ChainScanner:
             self._note(sentence(error))
             raise
 
-    def _note(self, failure: str) -> None:
-        self.scanned = replace(self.scanned, failure=failure)
+    def _note(self, failure: str, cause: str = "") -> None:
+        self._scanned = replace(self._scanned, failure=failure, cause=cause)
 
     async def _rescan_quietly(self, view: View) -> None:
         """What goes wrong with blocks that an operator wants read again keeps no head waiting: they are tried again later."""
@@ -334,13 +344,14 @@ class ChainScanner:
 
         `after`: blocks were read meanwhile. A node that cannot show the cursor's block proves nothing: what it read is read anew.
         """
-        why = await self._obstacle(after=after)
+        why, cause = await self._obstacle(after=after)
         if why:
-            self._note(why)
+            self._note(why, cause)
         return not why
 
-    async def _obstacle(self, *, after: bool) -> str:
-        """Why this chain is not the one that was read so far, where its operator has not accepted that; empty if it is.
+    async def _obstacle(self, *, after: bool) -> tuple[str, str]:
+        """Why this chain is not the one that was read so far, where its operator has not accepted that; empty if it is. With it,
+        what it stands for where that is not its node (`Scanned.cause`).
 
         SECURITY: a reorganisation deeper than finality replaces the cursors' blocks, whether it holds events of ours or not.
         """
@@ -350,15 +361,15 @@ class ChainScanner:
                 continue
             shown = await self._watched.hash_at(cursor.height)
             if shown is None and after:
-                return f"the node does not show block {cursor.height} any more, up to which everything was read"
+                return f"the node does not show block {cursor.height} any more, up to which everything was read", ""
             if shown is None or shown == cursor.hash:
                 continue
             begins = f"{self._watched.name} block "
             if self._hold(f"{begins}{cursor.height} was final as {cursor.hash} and is {shown} now", begins):
-                return f"stopped until released: {self._told}"
+                return f"stopped until released: {self._told}", SIGNING_HELD
             await self._accept(cursor.height)
             return await self._obstacle(after=after)
-        return ""
+        return "", ""
 
     async def _accept(self, height: int) -> None:
         """Take the chain as it is now: what was read above the last block that both know is read anew."""
@@ -400,6 +411,7 @@ class ChainScanner:
                 await self._insert_all(collection, rows)
 
     async def _insert_all(self, collection: Collection, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._inserts += 1
         try:
             await self._insert(collection, rows)
         except PyMongoError as error:
@@ -407,6 +419,8 @@ class ChainScanner:
             self._outages.failed(self._inserting, error)
         else:
             self._outages.worked(self._inserting)
+        finally:
+            self._inserts -= 1
 
 
 def document_of(bridge: Bridge, event: Event, created_at: datetime, now: datetime) -> tuple[Collection, Mapping[str, Any]]:

@@ -136,6 +136,7 @@ def _undecided(
         agreeing=[endpoint.name for endpoint in best],
         others={one.name: _said(question, said) for one, said in outcomes.items() if one not in best},
         transient=any(isinstance(said, RpcProblem) and said.means is Means.FAULT for said in outcomes.values()),
+        chain=pool.chain,
     )
     problem.throttled = any(isinstance(said, RpcProblem) and said.throttled for said in outcomes.values())
     if len(groups) > 1:
@@ -175,6 +176,7 @@ async def at_least(
             agreeing=[one.name for one, said in outcomes.items() if not isinstance(said, RpcProblem)],
             others={one.name: said.words[:_SHOWN] for one, said in outcomes.items() if isinstance(said, RpcProblem)},
             transient=True,
+            chain=pool.chain,
         )
 
     return await pool.rounds(once)

@@ -189,13 +189,21 @@ class NotAgreed(ChainError):  # noqa: N818 - named for what happened
     """Fewer endpoints than configured say the same of `subject`.
 
     `needed`: how many must. `agreeing`: names of the largest group that does. `others`: what each of the rest said or why it
-    said nothing, by name. `transient`: some only failed to answer, so that asking again soon may help.
+    said nothing, by name. `transient`: some only failed to answer, so that asking again soon may help. `chain`: whose they are.
     """
 
     def __init__(
-        self, subject: str, *, needed: int, agreeing: Sequence[str], others: Mapping[str, str], transient: bool = False
+        self,
+        subject: str,
+        *,
+        needed: int,
+        agreeing: Sequence[str],
+        others: Mapping[str, str],
+        transient: bool = False,
+        chain: str = "",
     ) -> None:
         self.subject = subject
+        self.chain = chain
         self.needed = needed
         self.agreeing = tuple(agreeing)
         self.others = {name: one_line(said, _MESSAGE_LIMIT) for name, said in others.items()}

@@ -91,17 +91,18 @@ class Endpoint:
 class Endpoints:
     """The endpoints in the order of preference; `run` carries an operation out on the first that can.
 
-    `labels`: what may be shown of each, by default scheme, host and port. `verify`, if given, is called before an endpoint's
-    first use, after each of its failures and again after `VERIFY_AGAIN` seconds (wrong-chain check). `rate`: calls per second to
-    each endpoint; None: see `rate_for`. `own_error`: the client's own error for any other exception that an operation raises,
-    which then counts as the endpoint's fault; without it such an exception reaches the caller. `calls` counts by method (the
-    protocol client calls `count`), `failures` by (label, error class).
+    `chain`: whose they are, for people. `labels`: what may be shown of each, by default scheme, host and port. `verify`,
+    if given, is called before an endpoint's first use, after each of its failures and again after `VERIFY_AGAIN` seconds
+    (wrong-chain check). `rate`: calls per second to each endpoint; None: see `rate_for`. `own_error`: the client's own error for
+    any other exception that an operation raises, which then counts as the endpoint's fault; without it such an exception reaches
+    the caller. `calls` counts by method (the protocol client calls `count`), `failures` by (label, error class).
     """
 
     def __init__(
         self,
         urls: Sequence[str],
         *,
+        chain: str = "",
         labels: Sequence[str] = (),
         retries: Retries | None = None,
         verify: Callable[[Endpoint], Awaitable[None]] | None = None,
@@ -123,6 +124,7 @@ class Endpoints:
             Endpoint(url, label, index, label if shown.count(label) == 1 else f"{label} (endpoint {index + 1})")
             for index, (url, label) in enumerate(zip(urls, shown, strict=True))
         )
+        self.chain = chain
         self.calls: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
         self.disputes: dict[str, str] = {}

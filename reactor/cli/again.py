@@ -196,4 +196,4 @@ def _require_read(settings: Settings, ledger: Ledger, chain: Chain, first: int, 
 
 
 def _told(lines: Iterable[str], matches: Matches) -> list[str]:
-    return [*(clean(line) for line in lines), matches.text("documents")]
+    return [*(clean(line) for line in lines), matches.text("document")]

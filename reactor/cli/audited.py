@@ -16,7 +16,7 @@ import typer
 
 from reactor.cli.common import EXIT_USAGE, Problem, clean, operator, print_json, say, warn
 from reactor.cli.local import open_journal
-from reactor.sentences import sentence
+from reactor.sentences import counted, sentence
 
 if TYPE_CHECKING:
     from reactor.settings import Settings
@@ -34,9 +34,9 @@ class Matches:
     evaluated: int
     matched: int
 
-    def text(self, among: str = "open documents") -> str:
-        """For people."""
-        return f"{self.evaluated} {among} evaluated, {self.matched} matched"
+    def text(self, one: str = "open document") -> str:
+        """For people. `one`: what is evaluated, in the singular."""
+        return f"{counted(self.evaluated, one)} evaluated, {self.matched} matched"
 
     def counts(self) -> dict[str, int]:
         """As the audit entry holds them."""

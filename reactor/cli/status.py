@@ -165,6 +165,8 @@ def _read(cursor: str, height: str) -> str:
 
 
 def _notes(one: Person, identity: str) -> list[str]:
+    from reactor.handlers.heartbeat import beyond_holds
+
     beat = one.beat
     if beat is None:
         return []
@@ -174,8 +176,7 @@ def _notes(one: Person, identity: str) -> list[str]:
     if not one.standing.healthy and one.state not in {"up", "starting"}:
         other.append(clean(one.standing.why))
     # What is held of many events stands among the problems too, and is told once.
-    held = {hold.partition(": ")[2] for hold in beat.holds}
-    problems = [one for one in beat.problems if not (one.startswith("signs no ") and one.partition(": ")[2] in held)]
+    problems = [rest for problem in beat.problems if (rest := beyond_holds(problem, beat.holds))]
     return other + [f"held {clean(hold)}" for hold in beat.holds] + [f"problem: {clean(problem)}" for problem in problems]
 
 

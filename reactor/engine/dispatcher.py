@@ -104,10 +104,6 @@ class Load:
     strange: int = 0
 
 
-def _shown(key: Key) -> str:
-    return f"{key.collection} {key.id}"
-
-
 def _timer(key: Key) -> WakeUp:
     return WakeUp(key, Cause.TIMER)
 
@@ -362,7 +358,7 @@ class Dispatcher:
     def _finished(self, entry: Entry, outcome: Outcome) -> None:
         self.counters.handled += 1
         if entry.failures:
-            self._outages.worked(_shown(entry.key))
+            self._outages.worked(str(entry.key))
         entry.succeeded(outcome, self._clock.now())
         if isinstance(outcome, Done):
             self.counters.done += 1
@@ -402,9 +398,9 @@ class Dispatcher:
         self._due_within(entry.key, pause)
         group = f"{entry.key.collection} documents"
         fields = {"collection": entry.key.collection, "document_id": str(entry.key.id)}
-        began = self._outages.failed(_shown(entry.key), tellable(error), lasting=False, group=group, fields=fields)
+        began = self._outages.failed(str(entry.key), tellable(error), lasting=False, group=group, fields=fields)
         if began and not isinstance(error, self._expected):
-            logger.opt(exception=error).error("{}: this should not happen, please report it", _shown(entry.key))
+            logger.opt(exception=error).error("{}: this should not happen, please report it", str(entry.key))
 
     # ---------------------------------------------------------------- what people and tests see
 

@@ -13,6 +13,10 @@ class Key(NamedTuple):
     collection: str
     id: Hashable
 
+    def __str__(self) -> str:
+        """As people read it, and as outages know who failed."""
+        return f"{self.collection} {self.id}"
+
 
 class Cause(StrEnum):
     """Why a key is woken."""

@@ -19,6 +19,7 @@ from reactor.handlers.evidence import heartbeat_known
 from reactor.handlers.peers import Peers
 from reactor.handlers.twins import SILENT_BEATS, Twins, scope_of
 from reactor.health import (
+    ENTRY,
     FRESH_SECONDS,
     Ability,
     Facts,
@@ -33,9 +34,10 @@ from reactor.health import (
     rank,
     seconds_ahead,
     signs,
+    stopped,
 )
 from reactor.health import SIGNING as BOTH
-from reactor.sentences import counted
+from reactor.sentences import counted, cut
 from reactor.state.holds import PAUSED, SIGNING, Hold, direction_scope
 from reactor.state.problems import StateProblem
 from reactor.state.rows import EventKind
@@ -165,7 +167,7 @@ class Hearts:
         )
         whole = replace(facts, signing=signing, unwritable=[*facts.unwritable, *unreadable])
         shown = holds[:OLDEST_OPEN]
-        told = [f"{hold.scope}: {hold.reason} {hold.detail}".strip()[:500] for hold in shown]
+        told = [cut(f"{hold.scope}: {hold.reason} {hold.detail}".strip(), ENTRY) for hold in shown]
         return Health(phase_of(whole), problems_of(whole), told, [hold.id for hold in shown])
 
     def _active_holds(self) -> Sequence[Hold]:
@@ -214,7 +216,7 @@ class Hearts:
             "open_count": pulse.open_count,
             "open": [one.model_dump() for one in pulse.open[:OLDEST_OPEN]],
             "holds": [*health.holds],
-            "problems": [problem[:500] for problem in problems][:OLDEST_OPEN],
+            "problems": _most(problems),
             "hindrances": [_hindrance(one) for one in health.problems[:OLDEST_OPEN]],
         }
 
@@ -306,6 +308,23 @@ class Hearts:
 def _hindrance(problem: Problem) -> dict[str, Any]:
     costs = [one.value for one in Ability if one in problem.costs]
     return {"code": problem.code.value, "about": problem.about[:200], "costs": costs}
+
+
+def _most(problems: Sequence[str]) -> list[str]:
+    left = len(problems) - OLDEST_OPEN + 1
+    return [*problems] if left <= 1 else [*problems[: OLDEST_OPEN - 1], f"… and {left} more"]
+
+
+def beyond_holds(problem: str, holds: Sequence[str]) -> str:
+    """What a problem of a heartbeat says besides what its holds say already; empty: nothing."""
+    told = []
+    for hold in holds:
+        scope, _, why = hold.partition(": ")
+        if scope in _STOPS:
+            told.append(cut(stopped(_STOPS[scope], why), ENTRY))
+    while (said := next((one for one in told if problem == one or problem.startswith(f"{one}; ")), None)) is not None:
+        problem = problem[len(said) + len("; ") :]
+    return problem
 
 
 def verified_heartbeat(row: Mapping[str, Any]) -> Heartbeat | None:

@@ -104,7 +104,9 @@ class Store:
         self._uri = _parsed(uri).text
         self._name = database
         self._collections: dict[Collection, AsyncCollection[Document]] = {}
-        self._renewed: Renewed[AsyncMongoClient[Document]] = Renewed(self._operations_client, timeout_ms / 1000)
+        self._renewed: Renewed[AsyncMongoClient[Document]] = Renewed(
+            self._operations_client, timeout_ms / 1000, lambda: self.outages
+        )
 
     def _operations_client(self) -> AsyncMongoClient[Document]:
         return self._client(

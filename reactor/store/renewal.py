@@ -12,12 +12,15 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from loguru import logger
 
+from reactor.outages import Outages
 from reactor.store.problem import StoreProblem
 
 FORGOTTEN_SECONDS: Final = 1.0
 """Between the first look at a client that has no server left and the next client."""
 AWAY_SECONDS: Final = 30.0
 """The same where servers are left and none is a primary: longer than an election takes. In an outage it costs one client each."""
+
+_RENEWING: Final = "making a new connection to the database"
 
 
 class Client(Protocol):
@@ -36,14 +39,17 @@ _C = TypeVar("_C", bound=Client)
 
 class Renewed(Generic[_C]):
     """`make` makes a client and may raise `StoreProblem`; `grace`: seconds within which each operation under way ends by itself;
-    `clock`: seconds that never go back.
+    `outages`: where it is told that none can be made; `clock`: seconds that never go back.
 
     Raises `StoreProblem` where the first one cannot be made.
     """
 
-    def __init__(self, make: Callable[[], _C], grace: float, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, make: Callable[[], _C], grace: float, outages: Callable[[], Outages], clock: Callable[[], float] = monotonic
+    ) -> None:
         self._make = make
         self._grace = grace
+        self._outages = outages
         self._clock = clock
         self._client = make()
         self._without: float | None = None
@@ -56,6 +62,7 @@ class Renewed(Generic[_C]):
         known = self._client.topology_description
         if known.has_writable_server():
             self._without, self._told = None, False
+            self._outages().worked(_RENEWING)
             return self._client
         now = self._clock()
         if self._without is None:
@@ -79,8 +86,9 @@ class Renewed(Generic[_C]):
         try:
             fresh = self._make()
         except StoreProblem as problem:
-            logger.warning("no new connection to the database can be made: {}", problem)
+            self._outages().failed(_RENEWING, problem)
             return
+        self._outages().worked(_RENEWING)
         closing = asyncio.get_running_loop().create_task(self._let_go(self._client))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)

@@ -53,7 +53,8 @@ class Nodes:
 
 
 def pool_of(clock: Clock, names: str = "abc", retries: Retries = ONCE, rate: float | None = 10**6) -> Endpoints:
-    return Endpoints([f"http://{name}" for name in names], retries=retries, rate=rate, clock=clock, sleep=clock.sleep)
+    urls = [f"http://{name}" for name in names]
+    return Endpoints(urls, chain="Ethereum", retries=retries, rate=rate, clock=clock, sleep=clock.sleep)
 
 
 def question(**options: object) -> Question[object]:
@@ -335,6 +336,7 @@ async def test_too_few_agree_and_all_others_are_named(
     with pytest.raises(NotAgreed) as raised:
         await agree(pool_of(Clock(), "".join(says)), needed, question(), Nodes(**says))
     assert (raised.value.agreeing, raised.value.others, raised.value.needed) == (agreeing, others, needed)
+    assert raised.value.chain == "Ethereum"
     assert raised.value.params["endpoints"] == "; ".join(f"{name}: {said}" for name, said in others.items())
     assert all(isinstance(value, str) for value in raised.value.params.values())
 
@@ -400,8 +402,9 @@ async def test_heads_differ_and_count_by_number() -> None:
     assert await at_least(pool_of(Clock()), 2, "heads", nodes) == [5, 7]
     assert await at_least(pool_of(Clock()), 1, "heads", Nodes(a=5, b=6, c=7)) == [5]
     assert await at_least(pool_of(Clock()), 1, "heads", Nodes(a=5, b=6, c=7), everyone=True) == [5, 6, 7]
-    with pytest.raises(NotAgreed, match="2 of 3 endpoints needed"):
+    with pytest.raises(NotAgreed, match="2 of 3 endpoints needed") as raised:
         await at_least(pool_of(Clock()), 3, "heads", nodes)
+    assert raised.value.chain == "Ethereum"
 
 
 @pytest.mark.parametrize(("agreement", "endpoints"), [(0, 1), (2, 1), (-1, 3), (4, 3)])

@@ -90,6 +90,32 @@ def test_what_is_held_is_told_once() -> None:
     assert _notes(other, OURS) == ["held event:a: operator", "problem: signs no mints: over_window", "problem: Pocket: not read"]
 
 
+@pytest.mark.parametrize(
+    ("holds", "problems", "left"),
+    [
+        (
+            ["signing: a why", "signing: b why"],
+            ["signs no mints and no payouts: a why; signs no mints and no payouts: b why"],
+            [],
+        ),
+        (
+            ["signing: deep_reorg why"],
+            ["signs no mints and no payouts: deep_reorg why; Ethereum: not read for 11 s: stopped"],
+            ["problem: Ethereum: not read for 11 s: stopped"],
+        ),
+        (["signing: a why"], ["signs no mints and no payouts: a why not"], ["problem: signs no mints and no payouts: a why not"]),
+        (["direction:mint: paused; now"], ["signs no mints: paused; now"], []),
+        (["direction:mint: paused"], ["signs no payouts: paused"], ["problem: signs no payouts: paused"]),
+        (["event:e: operator"], ["signs no mints: operator"], ["problem: signs no mints: operator"]),
+    ],
+)
+def test_of_holds_that_stand_in_one_entry_only_what_is_more_is_told_again(
+    holds: list[str], problems: list[str], left: list[str]
+) -> None:
+    held = person(1, healthy=False, holds=holds, problems=problems)
+    assert _notes(held, OURS) == [*(f"held {hold}" for hold in holds), *left]
+
+
 ALL = [person(1), person(2), person(3)]
 
 

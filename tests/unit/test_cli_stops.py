@@ -8,6 +8,7 @@ from cli_unit_helpers import KEYS, RECIPIENT, SENDER, TOML, OperatorDesk, burn, 
 
 from reactor.chains.pocket import vault_address
 from reactor.cli import stops
+from reactor.cli.audited import Matches
 from reactor.documents.events import BlockRef, Minted
 from reactor.documents.keys import burn_key, deposit_key, document_id
 from reactor.documents.statuses import Collection
@@ -534,3 +535,8 @@ def test_a_ledger_that_cannot_be_read_keeps_nobody_from_stopping_and_releasing(d
         assert desk.holds() == []
     finally:
         holder.close()
+
+
+@pytest.mark.parametrize(("number", "told"), [(0, "0 open documents"), (1, "1 open document"), (2, "2 open documents")])
+def test_one_document_is_not_told_as_several(number, told):
+    assert Matches(number, 0).text() == f"{told} evaluated, 0 matched"

@@ -9,9 +9,10 @@ from reactor.documents.keys import burn_key, deposit_key
 from reactor.documents.reasons import WaitReason
 from reactor.documents.statuses import Collection
 from reactor.flows.decisions import Wait
-from reactor.handlers.heartbeat import OLDEST_OPEN, Hearts, Instance, Pulse
+from reactor.handlers.heartbeat import OLDEST_OPEN, Hearts, Instance, Pulse, beyond_holds
 from reactor.handlers.mint import MintHandler
 from reactor.handlers.payout import PayoutHandler
+from reactor.health import ENTRY, Trouble
 from reactor.state.limits import Limit, Limits
 from reactor.state.rows import EventKind
 from tests.unit.handler_world import NOW, World, burn, deposit
@@ -106,3 +107,25 @@ async def test_a_pause_is_shown_to_all_however_many_events_are_held(world: World
     ]
     world.journal.resume("payout", "alice", "moved")
     assert "direction:payout" not in str((await Hearts(world.context, instance, lambda: Pulse(0, [], 0, [])).own())["holds"])
+
+
+@pytest.mark.parametrize("length", [1, 470, 480, 490, 600])
+async def test_status_can_tell_a_hold_once_however_long_its_words_are(world: World, length: int) -> None:
+    world.journal.hold("signing", "operator", "a look", "alice")
+    world.journal.hold("signing", "deep_reorg", "x" * length, "validator")
+    world.journal.pause("payout", "alice", "y" * length)
+    said = await Hearts(world.context, Instance("v1", "host", "0", "1", NOW, "aa" * 20), lambda: Pulse(0, [], 0, [])).own()
+    assert len(said["holds"]) == 3
+    assert max(len(text) for text in (*said["holds"], *said["problems"])) <= ENTRY
+    held = [problem for problem in said["problems"] if problem.startswith("signs no ")]
+    assert held
+    assert [beyond_holds(problem, said["holds"]) for problem in held] == [""] * len(held)
+
+
+async def test_what_finds_no_room_in_a_heartbeat_is_counted(world: World) -> None:
+    for number, last in ((OLDEST_OPEN, "the last"), (OLDEST_OPEN + 5, "… and 6 more")):
+        # Before any heartbeat was heard there is one problem more: whether another process runs.
+        warnings = [*(Trouble(f"trouble {place}") for place in range(number - 2)), Trouble("the last")]
+        instance = Instance("v1", "host", "0", "1", NOW, "aa" * 20)
+        said = await Hearts(world.context, instance, lambda told=warnings: Pulse(0, [], 0, told)).own()
+        assert (len(said["problems"]), said["problems"][-1]) == (OLDEST_OPEN, last)

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from reactor.documents.models import Heartbeat
 from reactor.health import (
     BEHIND_SECONDS,
+    ENTRY,
     FRESH_SECONDS,
     GONE_SECONDS,
     LATE_SECONDS,
     LATE_SHARE,
     SCAN_SECONDS,
     SIGNING,
+    SIGNING_HELD,
     STREAM_SECONDS,
     UNNAMED_SECONDS,
     Ability,
@@ -297,6 +299,87 @@ def test_of_many_that_suffer_some_are_named() -> None:
     assert entries((), many) == [
         "mint 0: away; so fail: mint 1, mint 2, mint 3, mint 4, mint 5, mint 6, mint 7, mint 8 and 21 more"
     ]
+
+
+def test_what_fails_of_nobody_knows_what_stands_by_itself() -> None:
+    """A document that waits for its next try, say: what it failed of is over for all others."""
+    alone = [Trouble("mint a: no primary", "", "mint a"), Trouble("mint b: refused", "", "mint b"), Trouble("no index a")]
+    assert entries((), alone) == ["mint a: no primary", "mint b: refused", "no index a"]
+    assert entries((), [*alone, Trouble("mint c: away", "Pocket", "mint c"), Trouble("books: away", "Pocket", "books")]) == [
+        "mint a: no primary",
+        "mint b: refused",
+        "mint c: away; so fail: books",
+        "no index a",
+    ]
+
+
+BOOKS = Trouble("books failing since 10:00: HTTP 404", "Pocket", "books")
+
+
+@pytest.mark.parametrize(
+    ("facts", "folded"),
+    [
+        (replace(WELL, chains=(replace(POCKET, read_age=None, head=0),)), True),
+        (replace(WELL, chains=(replace(POCKET, read_age=50.0),)), True),
+        (replace(WELL, chains=(replace(POCKET, read_age=None),)), False),
+        (replace(WELL, chains=(replace(POCKET, ahead=101),)), False),
+    ],
+    ids=["no head", "not read", "catching up", "lagging"],
+)
+def test_only_an_outage_explains_what_else_fails(facts: Facts, folded: bool) -> None:
+    (problem,) = problems_of(facts)
+    tail = "so fail: books" if folded else BOOKS.text
+    assert entries([problem], [BOOKS]) == [f"{problem.sentence}; {tail}"]
+
+
+@pytest.mark.parametrize(("facts", "folded"), [(stream(live=False, answer_age=30), True), (stream(silent=True), False)])
+def test_a_stream_that_is_merely_silent_explains_nothing(facts: Facts, folded: bool) -> None:
+    (entry,) = entries(problems_of(facts), [replace(BOOKS, about="MongoDB")])
+    assert entry.endswith("so fail: books" if folded else BOOKS.text)
+
+
+def test_an_outage_keeps_its_name_whatever_the_node_answers_and_who_fails_of_the_same_is_told_with_it() -> None:
+    for cause in ("", "Ethereum", "a question to Ethereum", "the agreement of the Ethereum endpoints", "heads of ethereum"):
+        problems = problems_of(ethereum(read_age=34.0, trouble="no", cause=cause))
+        assert [one.about for one in problems] == ["Ethereum"]
+        suffers = Trouble("heads of ethereum failing", cause or "Ethereum", "heads of ethereum")
+        other = Trouble("sweep failing", "MongoDB", "sweep")
+        assert entries(problems, [suffers, other]) == [
+            "Ethereum: not read to its head for 34 s: no; so fail: heads of ethereum",
+            "sweep failing",
+        ]
+
+
+def test_endpoints_that_do_not_agree_are_two_outages_of_two_chains() -> None:
+    chains = [
+        replace(one, read_age=50.0, trouble="1 of 2", cause=f"the agreement of the {one.name} endpoints")
+        for one in (POCKET, ETHEREUM)
+    ]
+    assert [one.about for one in problems_of(replace(WELL, chains=chains))] == ["Pocket", "Ethereum"]
+
+
+def test_a_chain_that_stands_until_released_is_told_with_the_hold() -> None:
+    deep = [HoldFacts(SIGNING, "deep_reorg", "ethereum block 6 was another")]
+    stands = replace(ETHEREUM, read_age=11.0, trouble="stopped until released", cause=SIGNING_HELD)
+    facts = replace(WELL, chains=(POCKET, stands), signing=SigningFacts(holds=deep))
+    assert entries(problems_of(facts), ()) == [
+        (
+            "signs no mints and no payouts: deep_reorg ethereum block 6 was another;"
+            " Ethereum: not read to its head for 11 s: stopped until released"
+        )
+    ]
+
+
+def test_an_entry_that_would_be_too_long_becomes_several_and_a_cut_is_marked() -> None:
+    lag = [Trouble(f"Ethereum endpoint http://{name}: lags: {'x' * 150}", "Ethereum") for name in "abc"]
+    suffers = Trouble("books failing", "Ethereum", f"books {'y' * 100}")
+    told = entries(problems_of(ethereum(read_age=34.0, trouble="z" * 600)), [*lag, suffers])
+    assert told[0] == ("Ethereum: not read to its head for 34 s: " + "z" * 600)[: ENTRY - 1] + "…"
+    assert told[1:4] == [one.text for one in lag]
+    assert told[4:] == [f"of Ethereum also fail: {suffers.who[:39]}…"]
+    assert max(len(one) for one in told) == ENTRY
+    assert entries((), [Trouble("w" * (ENTRY + 1))]) == ["w" * (ENTRY - 1) + "…"]
+    assert entries((), [Trouble("w" * ENTRY)]) == ["w" * ENTRY]
 
 
 def test_of_several_the_newest_counts_but_for_a_date_far_ahead() -> None:

@@ -49,8 +49,8 @@ def log() -> Iterator[Log]:
     logger.remove(sink)
 
 
-def away(age: float, trouble: str = "no answer in time", name: str = "Ethereum") -> ChainFacts:
-    return ChainFacts(name, poll=1.0, head=9, cursor=8, read_age=age, trouble=trouble)
+def away(age: float, trouble: str = "no answer in time", name: str = "Ethereum", cause: str = "") -> ChainFacts:
+    return ChainFacts(name, poll=1.0, head=9, cursor=8, read_age=age, trouble=trouble, cause=cause)
 
 
 def test_a_healthy_one_says_so_once(log: Log) -> None:
@@ -69,6 +69,20 @@ def test_an_outage_is_a_line_and_its_end_one(log: Log) -> None:
     assert log.fields[-1]["reason"].startswith("Ethereum: not read")
     assert log.see() == ["INFO healthy again: over after 2 s: Ethereum; signs mints and payouts"]
     assert log.fields[-1] | {"healthy": True, "code": "not_read"} == log.fields[-1]
+
+
+def test_a_node_that_fails_in_another_way_is_still_the_same_outage(log: Log) -> None:
+    log.see()
+    causes = ["Ethereum", "a question to Ethereum", "the agreement of the Ethereum endpoints", "heads of ethereum", "Ethereum"]
+    assert len([line for cause in causes for line in log.see(5, chains=(away(11.0, cause=cause),))]) == 1
+    assert log.see() == ["INFO healthy again: over after 25 s: Ethereum; signs mints and payouts"]
+
+
+def test_endpoints_that_do_not_agree_are_told_of_each_chain(log: Log) -> None:
+    log.see()
+    ill = tuple(away(11.0, "1 of 2", name, f"the agreement of the {name} endpoints") for name in ("Pocket", "Ethereum"))
+    assert [line.split(":")[1].strip() for line in log.see(5, chains=ill)] == ["Pocket", "Ethereum"]
+    assert log.see(chains=(ill[0], WELL)) == ["INFO still not healthy, 1 problem left: over after 5 s: Ethereum; signs nothing"]
 
 
 def test_of_two_each_is_told_and_health_comes_back_with_the_last(log: Log) -> None:
@@ -98,7 +112,9 @@ def test_what_each_start_goes_through_is_told_only_where_it_lasts(log: Log) -> N
     assert log.see(5, chains=(empty,)) == [
         "WARNING not healthy: Ethereum: its node has shown no block in the 60 s since the start; signs nothing"
     ]
-    assert log.see(5) == ["INFO healthy again: over after 5 s: Ethereum; signs mints and payouts"]
+    assert log.see(5) == ["INFO healthy again: over after 1 min 4 s: Ethereum; signs mints and payouts"], "since it is there"
+    assert len(log.see(int(START_SECONDS), chains=(empty,))) == 1
+    assert "over after 1 min:" in log.see(60)[-1], "of another one the time counts anew"
 
 
 def test_what_is_no_matter_of_a_start_is_told_at_once(log: Log) -> None:

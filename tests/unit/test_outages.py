@@ -4,9 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 from loguru import logger
-from pymongo.errors import AutoReconnect, PyMongoError
+from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError, WriteError
 
-from reactor.chains.errors import ChainError, MalformedAnswer, NotFound, RpcProblem, RpcRefused, RpcUnavailable, WrongChain
+from reactor.chains.errors import (
+    ChainError,
+    MalformedAnswer,
+    NotAgreed,
+    NotFound,
+    RpcProblem,
+    RpcRefused,
+    RpcUnavailable,
+    WrongChain,
+)
 from reactor.chains.ethereum.provider import NodeProvider
 from reactor.chains.http import Reply
 from reactor.chains.pocket import errors as pocket
@@ -341,3 +350,43 @@ def test_who_fails_says_of_what(outages: Outages) -> None:
     assert (outages.about("heartbeat"), outages.about("books")) == ("MongoDB", "books")
     outages.worked("heartbeat")
     assert (outages.about("heartbeat"), outages.about("books")) == ("", "books")
+
+
+def test_who_waits_for_his_next_try_fails_of_nothing_that_is_away(outages: Outages) -> None:
+    """A document tries again in a minute; the heartbeat, each second, has found meanwhile that the database is back."""
+    outages.failed("mint 1", AutoReconnect("gone"), lasting=False)
+    outages.failed("heartbeat", AutoReconnect("gone"))
+    assert outages.about("mint 1") == "MongoDB"
+    outages.worked("heartbeat")
+    assert (outages.away(), outages.about("mint 1")) == ({}, "")
+
+
+def test_of_many_documents_each_fails_of_its_own_and_what_they_miss_together_keeps_its_name(outages: Outages) -> None:
+    for number in range(30):
+        outages.failed(f"burn {number}", KeyError("x"), lasting=False, group="burn documents")
+    assert (outages.about("burn 3"), outages.about("burn 29")) == ("burn 3", "")
+    outages.failed("burn 30", AutoReconnect("x"), lasting=False, group="burn documents")
+    assert outages.about("burn 30") == "MongoDB"
+
+
+def test_endpoints_that_do_not_agree_are_those_of_a_chain() -> None:
+    for chain in ("Pocket", "Ethereum"):
+        apart = NotAgreed("heads", needed=2, agreeing=["a"], others={"b": "7"}, chain=chain)
+        assert subject_of(apart) == f"the agreement of the {chain} endpoints"
+    assert subject_of(NotAgreed("heads", needed=2, agreeing=[], others={})) == "the agreement of the endpoints"
+
+
+@pytest.mark.parametrize(
+    ("error", "subject"),
+    [
+        (WriteError("Document failed validation", 121), None),
+        (DuplicateKeyError("E11000", 11000), None),
+        (BulkWriteError({"writeErrors": [{"code": 121}]}), None),
+        (BulkWriteError({"writeErrors": [{"code": 10107}]}), "MongoDB"),
+        (BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 64}]}), "MongoDB"),
+        (OperationFailure("not authorized", 13), "MongoDB"),
+        (AutoReconnect("x"), "MongoDB"),
+    ],
+)
+def test_a_write_that_the_schema_refuses_is_no_outage_of_the_database(error: PyMongoError, subject: str | None) -> None:
+    assert subject_of(error) == subject

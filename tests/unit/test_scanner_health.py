@@ -1,9 +1,11 @@
 """How a scanner says how its last look at the chain went, and that nothing which a node answers ends its following."""
 
+import asyncio
 from time import monotonic
 
 import pytest
 
+from reactor.health import SIGNING, SIGNING_HELD, STREAM, Facts, HoldFacts, SigningFacts, problems_of
 from scanners.loop import View
 from tests.unit.handler_world import World, burn
 from tests.unit.test_scanner_loop import Bench, FakeChain
@@ -74,6 +76,9 @@ async def test_a_chain_that_stands_until_released_is_no_success(world: World) ->
     bench.chain.heads = [View(12, 8)]
     await anext(bench.scanner.heads())
     assert bench.scanner.scanned.failure.startswith("stopped until released: ethereum block 6 was final")
+    assert bench.scanner.scanned.cause == SIGNING_HELD
+    held = SigningFacts(holds=[HoldFacts(SIGNING, one.reason) for one in world.journal.holds()])
+    assert SIGNING_HELD in {one.about for one in problems_of(Facts(signing=held))}, "so it is told with the hold"
 
 
 async def test_blocks_that_cannot_be_read_again_keep_no_head_waiting(world: World) -> None:
@@ -88,3 +93,34 @@ async def test_blocks_that_cannot_be_read_again_keep_no_head_waiting(world: Worl
     assert (bench.scanner.scanned.head, bench.scanner.scanned.failure) == (10, "")
     assert world.ledger.next_rescan("ethereum") is not None
     await heads.aclose()
+
+
+async def test_a_look_that_waits_for_the_database_says_so_while_it_does(world: World) -> None:
+    bench = Bench(world, burn(3))
+    bench.chain.heads = [View(10, 6), View(10, 6)]
+    taken, asked = asyncio.Event(), asyncio.Event()
+
+    async def insert(*_: object) -> None:
+        asked.set()
+        await taken.wait()
+
+    bench.scanner._insert = insert
+    heads = bench.scanner.heads()
+    look = asyncio.ensure_future(anext(heads))
+    await asked.wait()
+    assert (bench.scanner.scanned.cause, bench.scanner.scanned.at) == (STREAM, None)
+    assert "the database has not taken the events yet" in bench.scanner.scanned.failure
+    taken.set()
+    await look
+    assert (bench.scanner.scanned.cause, bench.scanner.scanned.failure) == ("", "")
+    await heads.aclose()
+
+
+async def test_what_the_node_says_is_not_hidden_by_an_insertion(world: World) -> None:
+    bench = Bench(world, burn(3))
+    bench.chain = bench.scanner._watched = chain = Unwilling()
+    chain.fails = "view"
+    with pytest.raises(OSError, match="no route"):
+        await anext(bench.scanner.heads())
+    bench.scanner._inserts = 1
+    assert (bench.scanner.scanned.failure, bench.scanner.scanned.cause) == ("no route to the node", "")

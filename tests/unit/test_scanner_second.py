@@ -68,7 +68,7 @@ class SecondBench(Bench):
 
     async def first(self, head: int, final: int) -> None:
         assert await self.scanner.scan(View(head, final))
-        self.scanner.scanned = Scanned(1.0, head)
+        self.scanner._scanned = Scanned(1.0, head)
         self.rung.clear()
 
     async def windows(self, times: int = 1) -> list[tuple[int, int]]:

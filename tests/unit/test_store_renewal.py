@@ -10,6 +10,7 @@ from loguru import logger
 from pymongo.errors import AutoReconnect
 
 from reactor.documents.statuses import Collection
+from reactor.outages import Outages
 from reactor.store.connection import Store
 from reactor.store.heartbeats import beat
 from reactor.store.problem import StoreProblem
@@ -43,7 +44,8 @@ class World:
 
     def __init__(self, grace: float = 600.0) -> None:
         self.now, self.made, self.fault = 0.0, [], None
-        self.renewed = Renewed(self.make, grace, lambda: self.now)
+        self.outages = Outages(lambda: self.now)
+        self.renewed = Renewed(self.make, grace, lambda: self.outages, lambda: self.now)
 
     def make(self) -> Client:
         if self.fault is not None:
@@ -145,6 +147,25 @@ async def test_where_no_client_can_be_made_the_old_one_stays_and_it_is_tried_aga
     world.fault = None
     world.after(0.0)
     assert world.after(FORGOTTEN_SECONDS + 0.1) == 1
+    await world.renewed.close()
+
+
+@pytest.mark.parametrize("back", ["a new one", "the old one"])
+async def test_that_none_can_be_made_is_one_line_and_that_one_can_again_another(world, lines, back):
+    world.fault = StoreProblem("MONGODB_URI", "the file ca.pem that it names cannot be read", "check tlsCAFile")
+    for _ in range(20):
+        world.after(AWAY_SECONDS / 2)
+    told = [line for line in lines if "WARNING" in line and " fails: " in line]
+    assert (len(told), "ca.pem" in told[0]) == (1, True)
+    if back == "a new one":
+        world.fault = None
+        while len(world.made) == 1:
+            world.after(AWAY_SECONDS / 2)
+    else:
+        world.made[0].primary = True
+        world.after(1.0)
+    assert "works again" in lines[-1]
+    assert world.outages.away() == {}
     await world.renewed.close()
 
 

@@ -10,15 +10,16 @@ from coincurve import PrivateKey
 
 from reactor.chains.ethereum.finality import Finality
 from reactor.documents.events import BlockRef
+from reactor.engine.keys import Key
 from reactor.handlers.heartbeat import Hearts, Instance, Pulse
-from reactor.health import Ability, Facts, problems_of
+from reactor.health import Ability, Facts, Trouble, problems_of
 from reactor.keys.base import BaseSigner
 from reactor.keys.local import Secp256k1Signer
 from reactor.keys.problem import KeyProblem
 from reactor.sentences import sentence
 from reactor.state.problems import StateProblem
 from reactor.state.rows import EventKind
-from reactor.vitals import _KEY_SECONDS, KeyWatch, OthersHeights, Trial, Vitals
+from reactor.vitals import _KEY_SECONDS, KeyWatch, OthersHeights, Trial, Vitals, stuck_documents
 from scanners.loop import Scanned
 from tests.unit.handler_world import NOW, World
 
@@ -249,3 +250,16 @@ async def test_whatever_time_a_header_tells_health_and_heartbeat_say_what_is_wro
 def test_before_a_chain_was_read_to_its_head_nothing_is_said_of_its_finality(world: World) -> None:
     (told,) = finality_of(world, Scanned(), "finalized")
     assert "read up to block 400 of 5000" in told
+
+
+# ---------------------------------------------------------------------- documents that fail
+
+
+def test_documents_that_fail_are_named_as_outages_know_them_and_of_many_some() -> None:
+    rows = [SimpleNamespace(key=Key("mints", number), error="no") for number in range(100)]
+    about = {f"mints {number}": "MongoDB" for number in range(50)} | {"mints 50": "mints 50"}
+    told = stuck_documents(cast("Any", SimpleNamespace(stuck=lambda: rows)), lambda who: about.get(who, ""))
+    assert told[:51] == [Trouble(f"mints {number}: no", about[f"mints {number}"], f"mints {number}") for number in range(51)]
+    assert told[51:-1] == [Trouble(f"mints {number}: no", "", f"mints {number}") for number in range(51, 70)]
+    assert told[-1] == Trouble("30 more documents fail")
+    assert len(stuck_documents(cast("Any", SimpleNamespace(stuck=lambda: rows[50:70])), lambda _: "")) == 20

@@ -18,6 +18,7 @@ from reactor.chains.ethereum.span import Span
 from reactor.chains.ethereum.types import Head, MintedEvent, ReceiptEvents, Window
 from reactor.chains.rpc import Endpoint
 from reactor.foreign import shown
+from reactor.sentences import counted
 
 __all__ = ["BY_HASH_SECONDS", "ContractEvents"]
 
@@ -134,7 +135,7 @@ class ContractEvents:
             f"the events of blocks {from_block} to {to_block}",
             "events",
             same=lambda shown: (shown[0].burns, shown[0].minted, shown[0].last_header, shown[1]),
-            show=lambda shown: f"{len(shown[0].burns)} burns, {len(shown[0].minted)} mints up to {shown[0].last_header.hash}",
+            show=lambda shown: f"{_amount(shown[0], ', ')} up to {shown[0].last_header.hash}",
             soft=(wire.TooMuch, NotFound),
             accuse="shows other events",
         )
@@ -330,7 +331,11 @@ class ContractEvents:
 
 def _outcome(receipt: ReceiptEvents) -> str:
     what = "succeeded" if receipt.succeeded else "failed"
-    return f"{what} in block {receipt.block_number} with {len(receipt.burns)} burns and {len(receipt.minted)} mints"
+    return f"{what} in block {receipt.block_number} with {_amount(receipt, ' and ')}"
+
+
+def _amount(shown: Window | ReceiptEvents, between: str) -> str:
+    return between.join((counted(len(shown.burns), "burn"), counted(len(shown.minted), "mint")))
 
 
 def _check_range(from_block: int, to_block: int) -> None:

@@ -77,7 +77,9 @@ class Nodes:
         transport: Callable[[str, float], Transport] = web3_transport,
     ) -> None:
         self.chain_id = chain_id
-        self.endpoints = Endpoints(urls, retries=retries, verify=self._check_chain, rate=rate, own_error=_unusable)
+        self.endpoints = Endpoints(
+            urls, chain="Ethereum", retries=retries, verify=self._check_chain, rate=rate, own_error=_unusable
+        )
         self.agreement = checked_agreement(agreement, len(self.endpoints.all))
         self._transports = {endpoint: transport(endpoint.url, seconds) for endpoint in self.endpoints.all}
 

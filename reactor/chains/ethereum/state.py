@@ -15,6 +15,7 @@ from reactor.chains.ethereum.logs import Log
 from reactor.chains.ethereum.nodes import Nodes, together
 from reactor.chains.ethereum.types import ContractFacts, Domain, Head
 from reactor.chains.rpc import Endpoint
+from reactor.sentences import counted
 
 __all__ = ["ContractState"]
 
@@ -111,7 +112,7 @@ class ContractState:
             f"the contracts' state at block {block}",
             "state",
             same=lambda state: (state[0], state[1], tuple(state[2].items())),
-            show=lambda state: f"{state[2]} with {len(state[1])} members at {state[0].hash}",
+            show=lambda state: f"{state[2]} with {counted(len(state[1]), 'member')} at {state[0].hash}",
             accuse=_OTHER_STATE,
         )
         return await self._nodes.agree(question, lambda endpoint: self._read(endpoint, asked, block))

@@ -81,6 +81,7 @@ class Transport:
             raise PocketConfigError("Pocket time-out and retry rounds must be positive")
         self.pool = Endpoints(
             [endpoint.url for endpoint in endpoints],
+            chain="Pocket",
             labels=[endpoint.name for endpoint in endpoints],
             retries=Retries(
                 rounds=retry.rounds, backoff=retry.wait_initial, backoff_limit=retry.wait_max, cool_down=retry.cool_down
