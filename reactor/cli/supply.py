@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -21,8 +23,15 @@ if TYPE_CHECKING:
     from reactor.settings import Settings
 
 _CHAIN_SECONDS: Final = 15.0
+_READINGS: Final = 3
+"""So often in a row the vault must be short before that is told as certain."""
+_WRITE_SECONDS: Final = 15.0
+"""For a write to the disk of a running validator, beyond its pause between two."""
+_LOOK_SECONDS: Final = 0.5
+_CATCHING_UP: Final = 128
+"""A ledger that moves on by more blocks than these between two readings is still being read up to the head."""
 EXIT_NOT_COMPARED: Final = 6
-"""Of `supply`: a chain did not answer, so that the books were compared with nothing."""
+"""Of `supply`: a chain did not answer, or the own ledger lags, so that the books cannot be compared with the chains."""
 _TOTAL_SUPPLY: Final = "0x18160ddd"
 """The selector of ERC-20's `totalSupply()`."""
 
@@ -37,7 +46,8 @@ class Accounts:
     """Everything in upokt. `final`, `fresh`: what is final, and what was seen above it. None: that chain did not answer.
 
     `in_flight`: returns that were submitted and are in no block yet, fees included. `vault`, `token`: the vault's balance and the
-    token's total supply as the chains say now. `read`: up to which block each kind was read for good.
+    token's total supply as the chains say now. `read`: up to which block each kind was read for good. `doubt`: why a vault that
+    seems short may not be; empty where it is certain.
     """
 
     final: Sums
@@ -46,6 +56,7 @@ class Accounts:
     vault: int | None
     token: int | None
     read: dict[str, int]
+    doubt: str = ""
 
     @property
     def silent(self) -> list[str]:
@@ -63,22 +74,40 @@ class Accounts:
         return None if self.token is None else self.token - self.final.outstanding - self.fresh.outstanding
 
     @property
+    def owed(self) -> int:
+        """What is on its way to either side: deposits to be minted, burns to be returned, refunds."""
+        return sum(one.to_be_minted + one.to_be_returned + one.to_be_refunded for one in (self.final, self.fresh))
+
+    @property
     def surplus(self) -> int | None:
         """What the vault holds beyond everything it owes: the supply, and all that is on its way to either side."""
-        if self.vault is None or self.token is None:
-            return None
-        owed = sum(one.to_be_minted + one.to_be_returned + one.to_be_refunded for one in (self.final, self.fresh))
-        return self.vault - self.token - owed
+        return None if self.vault is None or self.token is None else self.vault - self.token - self.owed
+
+    @property
+    def short(self) -> bool:
+        """Whether the vault seems to hold less than it owes."""
+        return self.surplus is not None and self.surplus < 0
+
+    @property
+    def uncovered(self) -> bool:
+        """Whether the vault holds less than the supply alone: nothing that the ledger does not know yet explains that."""
+        return self.vault is not None and self.token is not None and self.vault < self.token
+
+    @property
+    def over(self) -> bool:
+        """Whether more is out than in, by the own ledger alone."""
+        return bool(self.final.mints_over or self.final.payouts_over)
 
 
 def supply(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what is locked, minted, in flight and returned, to the unit, and what the chains say of it.
 
-    By the own ledger, since the start blocks. Exit code 0: the books balance and both chains answered; 1: more is out than in by
-    the own ledger; 6: a chain did not answer, so nothing was compared with it.
+    By the own ledger, since the start blocks. Exit code 0: the books balance, the vault covers the supply and all that is in
+    flight. 1: more is out than in by the own ledger, or the vault is short, in each of three readings (it takes up to a minute
+    then). 6: a chain did not answer or the own ledger lags, so that nothing can be compared.
     """
     settings = read_settings(config)
-    accounts = _accounts(settings)
+    accounts = _certain(settings, _accounts(settings))
     if as_json:
         print_json(_plain(accounts))
     else:
@@ -88,10 +117,46 @@ def supply(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 def _code(accounts: Accounts) -> int:
-    """More out than in weighs more than that nothing could be compared."""
-    if accounts.final.mints_over or accounts.final.payouts_over:
+    """What is wrong for certain weighs more than that nothing could be compared."""
+    if accounts.over or (accounts.short and not accounts.doubt):
         return EXIT_PROBLEM
-    return EXIT_NOT_COMPARED if accounts.silent else 0
+    return EXIT_NOT_COMPARED if accounts.silent or accounts.doubt else 0
+
+
+def _certain(settings: Settings, accounts: Accounts) -> Accounts:
+    """The accounts as they are; where the vault seems short, as they were read last, with what makes that doubtful.
+
+    The chains are asked after the ledger was read: a mint or return that it does not know yet counts twice, as done and as owed.
+    So all is read again, several times, and only what stays is told as certain.
+    """
+    if accounts.over or not accounts.short:
+        return accounts
+    typer.echo("the vault seems to be short: all is read again, to be certain", err=True)
+    if not accounts.uncovered and not _runs_here(settings):
+        return replace(accounts, doubt="no validator runs here that notes what was minted and returned since")
+    first = accounts
+    for _ in range(_READINGS - 1):
+        sleep(2 * max(settings.ethereum.poll_interval_ms, settings.pocket.poll_interval_ms) / 1000)
+        accounts = _accounts(settings)
+        if not accounts.short:
+            return accounts
+    moved = max(height - first.read[kind] for kind, height in accounts.read.items())
+    if moved > _CATCHING_UP and not accounts.uncovered:
+        return replace(accounts, doubt="the own ledger is still being read up to the heads of the chains")
+    return accounts
+
+
+def _runs_here(settings: Settings) -> bool:
+    """Whether a validator runs on this state directory: it tries again and again whether its journal can be written."""
+    from reactor.vitals import PROBE_SECONDS
+
+    with closing(open_journal(settings)) as journal:
+        before, until = journal.changes(), monotonic() + PROBE_SECONDS + _WRITE_SECONDS
+        while journal.changes() == before:
+            if monotonic() > until:
+                return False
+            sleep(_LOOK_SECONDS)
+    return True
 
 
 def _accounts(settings: Settings) -> Accounts:
@@ -197,6 +262,7 @@ def _plain(accounts: Accounts) -> dict[str, Any]:
         "vault": {"balance": text(accounts.vault), "unaccounted": text(accounts.before_vault)},
         "token": {"total_supply": text(accounts.token), "unaccounted": text(accounts.before_token)},
         "surplus": text(accounts.surplus),
+        "doubt": accounts.doubt,
         "not_compared": accounts.silent,
     }
 
@@ -244,6 +310,7 @@ def _print_verdict(accounts: Accounts) -> None:
         silent = " and ".join(accounts.silent)
         warn(f"not compared: {silent} did not answer, so whether the vault covers the supply is not known")
     elif accounts.surplus < 0:
-        warn(f"the vault is short by {pokt(str(-accounts.surplus))} POKT of the supply and all that is in flight")
+        short = f"short by {pokt(str(-accounts.surplus))} POKT of the supply and all that is in flight"
+        warn(f"the vault may be {short}; not compared: {accounts.doubt}" if accounts.doubt else f"the vault is {short}")
     else:
         say(f"the vault covers the supply and all that is in flight, with {pokt(str(accounts.surplus))} POKT to spare")

@@ -7,11 +7,13 @@ import pytest
 from cli_unit_helpers import RECIPIENT, SENDER, burn, deposit, make_journal, settings_in
 
 from reactor.cli import supply
+from reactor.cli.local import open_journal
 from reactor.cli.main import main
 from reactor.documents.events import BlockRef, Minted, Returned
 from reactor.parts import bridge_of
 from reactor.state.ledger import Ledger
 from reactor.state.rows import EventKind
+from reactor.vitals import PROBE_SECONDS
 
 pytestmark = pytest.mark.unit
 
@@ -32,6 +34,16 @@ class Desk:
         self.settings = settings_in(folder)
         self.capsys, self.config = capsys, str(folder / "reactor.toml")
         self.monkeypatch = monkeypatch
+        self.slept = []
+        monkeypatch.setattr(supply, "sleep", self.sleep)
+        self.runs(True)
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+
+    def runs(self, value):
+        """Whether a validator runs on this state directory."""
+        self.monkeypatch.setattr(supply, "_runs_here", lambda settings: value)
 
     def ledger(self, *, mints=(), returns=(), late=()):
         """A deposit to mint, one to refund, two burns, all of 5 and 7 POKT; `late` deposits are not final."""
@@ -45,6 +57,16 @@ class Desk:
     def chains(self, vault, token):
         async def answer(settings):
             return vault, token
+
+        self.monkeypatch.setattr(supply, "_chains", answer)
+
+    def in_turn(self, *answers):
+        """What the chains say at each reading; the last answer stays. Each may be a function that is called first."""
+        left = list(answers)
+
+        async def answer(settings):
+            said = left.pop(0) if len(left) > 1 else left[0]
+            return said() if callable(said) else said
 
         self.monkeypatch.setattr(supply, "_chains", answer)
 
@@ -69,7 +91,7 @@ def test_the_books_are_right_to_the_unit(desk):
     desk.ledger(
         mints=[minted()], returns=[returned(burn().tx_hash, 6_990_000), returned(deposit(2).tx_hash, 4_990_000, number=2)]
     )
-    desk.chains(1_000, 0)
+    desk.chains(7_000_000, 0)
     said = desk.json()
     assert said["mint"] == {"deposited": "5000000", "minted": "5000000", "token_fees": "0", "in_flight": "0", "over": "0"}
     assert said["payout"] == {
@@ -87,7 +109,7 @@ def test_the_books_are_right_to_the_unit(desk):
 def test_what_the_chains_say_beyond_the_ledger_is_named(desk):
     desk.ledger(mints=[minted()], late=[deposit(60)])
     desk.chains(15_000_000 + 777, 5_000_000 - 14_000_000 + 20_000_000)
-    said = desk.json()
+    said = desk.json(1)
     assert said["not_final"]["to_mint"] == "5000000"
     assert said["vault"] == {"balance": "15000777", "unaccounted": "777"}
     assert said["token"] == {"total_supply": "11000000", "unaccounted": "20000000"}
@@ -100,14 +122,104 @@ def test_it_says_whether_the_vault_covers_everything(desk):
     assert desk.json()["surplus"] == "0"
     assert "covers the supply and all that is in flight, with 0 POKT to spare" in desk.do()
     desk.chains(30_000_000 + owed - 1, 30_000_000)
-    assert desk.json()["surplus"] == "-1"
-    assert "the vault is short by 0.000001 POKT" in desk.do()
+    assert desk.json(1)["surplus"] == "-1"
+    assert "the vault is short by 0.000001 POKT" in desk.do(1)
+
+
+def full(desk):
+    """The books of a bridge that owes 19 POKT, over a supply of 30."""
+    desk.ledger(mints=[minted()])
+    return 30_000_000 + 19_000_000, 30_000_000
+
+
+def test_a_vault_that_covers_all_is_looked_at_once(desk):
+    desk.chains(*full(desk))
+    assert "read again" not in desk.do()
+    assert desk.slept == []
+
+
+@pytest.mark.parametrize(("readings", "code"), [(1, 0), (2, 0), (3, 1), (4, 1)])
+def test_a_vault_is_short_for_certain_only_in_three_readings_in_a_row(desk, readings, code):
+    """The chains are asked after the ledger: a mint between the two is none that is missing."""
+    vault, token = full(desk)
+    desk.in_turn(*[(vault, token + 1)] * readings, (vault, token))
+    said = desk.do(code)
+    assert "all is read again, to be certain" in said
+    assert desk.slept == [10.0] * min(readings, 2), "as long as the own validator needs to read what is new"
+    assert ("the vault is short by 0.000001 POKT" in said) is bool(code)
+    assert ("covers the supply" in said) is not code
+
+
+def test_a_return_that_the_ledger_notes_between_two_readings_is_no_shortage(desk):
+    vault, token = full(desk)
+    paid = returned(burn().tx_hash, 6_990_000)
+
+    def noted():
+        ledger = Ledger.open(desk.settings.state.directory, bridge_of(desk.settings))
+        ledger.record_window(EventKind.RETURNED, 1, 101, [paid], final=101)
+        ledger.close()
+        return vault - 7_000_000, token
+
+    desk.in_turn(noted, (vault - 7_000_000, token))
+    assert desk.json()["surplus"] == "0"
+    assert len(desk.slept) == 1
+
+
+def test_where_no_validator_reads_on_what_is_owed_may_be_paid_already(desk):
+    vault, token = full(desk)
+    desk.runs(False)
+    desk.chains(vault - 19_000_000, token)
+    said = desk.do(6)
+    assert "the vault may be short by 19" in said
+    assert "not compared: no validator runs here" in said
+    assert desk.json(6)["doubt"].startswith("no validator runs here")
+    desk.chains(vault - 19_000_001, token)
+    said = desk.json(1)
+    assert (said["doubt"], said["surplus"]) == ("", "-19000001"), "more is missing than could have been paid"
+
+
+@pytest.mark.parametrize(("blocks", "short", "code"), [(128, 1, 1), (129, 1, 6), (129, 19_000_001, 1)])
+def test_a_ledger_that_is_still_being_read_up_to_the_head_makes_nothing_certain(desk, blocks, short, code):
+    vault, token = full(desk)
+
+    def read_on():
+        ledger = Ledger.open(desk.settings.state.directory, bridge_of(desk.settings))
+        ledger.record_window(EventKind.MINTED, 201, 200 + blocks, [], final=200 + blocks)
+        ledger.close()
+        return vault - short, token
+
+    desk.in_turn(read_on, (vault - short, token))
+    assert bool(desk.json(code)["doubt"]) is (code == 6)
+
+
+def test_a_chain_that_falls_silent_meanwhile_leaves_nothing_to_compare(desk):
+    vault, token = full(desk)
+    desk.in_turn((vault - 1, token), (None, token))
+    assert desk.json(6)["not_compared"] == ["Pocket"]
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_a_validator_that_runs_here_is_known_by_what_it_writes(desk, monkeypatch, writes):
+    monkeypatch.undo()
+    at = [0.0]
+    monkeypatch.setattr(supply, "monotonic", lambda: at[0])
+
+    def passes(seconds):
+        at[0] += seconds
+        if writes and at[0] > PROBE_SECONDS:
+            journal = open_journal(desk.settings)
+            journal.probe()
+            journal.close()
+
+    monkeypatch.setattr(supply, "sleep", passes)
+    assert supply._runs_here(desk.settings) is writes
+    assert (at[0] < PROBE_SECONDS + 2.0) is writes
 
 
 @pytest.mark.parametrize(("amount", "code"), [(5_000_000, 0), (5_000_001, 1)])
 def test_more_minted_than_deposited_is_said_and_is_1(desk, amount, code):
     desk.ledger(mints=[minted(amount)])
-    desk.chains(0, 0)
+    desk.chains(19_000_000, 0)
     assert desk.json(code)["mint"]["over"] == str(code)
     assert ("1 upokt more were minted" in desk.do(code)) == bool(code)
 
@@ -139,7 +251,7 @@ def test_chains_that_do_not_answer_leave_the_books_standing(desk):
 
 @pytest.mark.parametrize(
     ("vault", "token", "silent", "code"),
-    [(1, 1, [], 0), (None, 1, ["Pocket"], 6), (1, None, ["Ethereum"], 6), (None, None, ["Pocket", "Ethereum"], 6)],
+    [(19_000_001, 1, [], 0), (None, 1, ["Pocket"], 6), (1, None, ["Ethereum"], 6), (None, None, ["Pocket", "Ethereum"], 6)],
 )
 def test_a_chain_that_is_away_ends_it_with_6_as_nothing_was_compared(desk, vault, token, silent, code):
     desk.ledger(mints=[minted()])
@@ -200,7 +312,7 @@ def test_the_tokens_fee_is_no_shortage(desk, rounds, fees, in_flight):
 def test_no_more_than_the_contracts_highest_fee_is_taken_for_one(desk, net, fees, short):
     fee_on(desk, (20_000_000, net))
     desk.chains(20_000_000, 20_000_000)
-    said = desk.json()
+    said = desk.json(int(short > 0))
     assert (said["mint"]["token_fees"], said["surplus"]) == (str(fees), str(-short))
 
 
