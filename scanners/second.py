@@ -77,7 +77,8 @@ class SecondReader:
         self.rung = asyncio.Event()
         """Set where a document names something: `read_asked` has work."""
         self._differences: OrderedDict[str, float] = OrderedDict()
-        self._tries = 0
+        self._tries: dict[int, tuple[Stretch, int]] = {}
+        """How often in a row a stretch could not go on, by its id: one does not wait for the other."""
 
     @property
     def problems(self) -> list[str]:
@@ -139,10 +140,18 @@ class SecondReader:
             return
         # Another endpoint may only be away or behind now.
         unsettled = bool(doubtful) or recorded is Recorded.RELEASED
-        self._tries = self._tries + 1 if unsettled else 0
-        if not unsettled or self._tries >= _TRIES:
-            self._tries = 0
-            self._ledger.read_twice(stretch, reading.last)
+        if unsettled and self._tried(stretch) < _TRIES:
+            return
+        self._tries.pop(stretch.id, None)
+        self._ledger.read_twice(stretch, reading.last)
+
+    def _tried(self, stretch: Stretch) -> int:
+        """How often the stretch was read at this place, this time included."""
+        before, tries = self._tries.get(stretch.id, (stretch, 0))
+        # After a rewind it is another one, under the same id perhaps.
+        tries = tries + 1 if before == stretch else 1
+        self._tries[stretch.id] = stretch, tries
+        return tries
 
     async def _doubtful(self, first: int, reading: Reading) -> frozenset[str]:
         """Keys of the events that this reading adds to the ledger and that no other endpoint than its own shows.

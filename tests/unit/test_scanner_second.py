@@ -223,6 +223,46 @@ async def test_what_stays_unproven_keeps_what_comes_after_it_waiting_for_a_while
     assert world.ledger.burn(burn(3).tx_hash, 0) is None
 
 
+@pytest.mark.parametrize(("lost", "stays"), [(104, 0), (24, 1)], ids=["the newest blocks", "the past"])
+async def test_what_stays_unproven_in_one_stretch_waits_as_long_however_the_other_one_goes_on(
+    world: World, lost: int, stays: int
+) -> None:
+    bench = bench_of_several(world, burn(lost), None)
+    head = 100
+    await bench.first(head, head - 2)
+    bench.twice.most = 1
+    await bench.windows()
+    while bench.stretches()[stays][0] < lost:
+        head += 3
+        await bench.first(head, head - 2)
+        await bench.windows()
+    for tried in range(_TRIES):
+        before = bench.stretches()
+        assert (tried, before[stays][0]) == (tried, lost)
+        head += 3
+        await bench.first(head, head - 2)
+        await bench.windows()
+        assert bench.stretches()[1 - stays][0] > before[1 - stays][0]
+    assert bench.stretches()[stays][0] == lost + 1
+    assert world.ledger.burn(burn(lost).tx_hash, 0) is None
+
+
+async def test_two_stretches_that_stay_unproven_wait_as_long_as_one(world: World) -> None:
+    bench = bench_of_several(world, burn(3), None)
+    bench.twice.events.append(burn(101))
+    bench.twice.hidden.add(burn(101).tx_hash)
+    bench.twice.fails = True
+    await bench.first(100, 98)
+    with pytest.raises(ValueError, match="digits"):
+        await bench.windows()
+    bench.twice.fails = False
+    await bench.first(110, 108)
+    await bench.windows(_TRIES - 1)
+    assert bench.stretches() == [(99, None), (1, 98)]
+    await bench.windows()
+    assert bench.stretches() == [(107, None)]
+
+
 # --- what the second source lacks
 
 
