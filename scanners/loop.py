@@ -32,6 +32,7 @@ from reactor.state.ledger import Ledger
 from reactor.state.problems import FinalityViolated
 from reactor.state.rows import EventKind
 from reactor.state.windows import WindowResult
+from reactor.state.wishes import Rescan
 
 PROGRESS_BLOCKS: Final = 1000
 """How many blocks of catching up pass between two lines of progress in the log."""
@@ -169,6 +170,10 @@ class ChainScanner:
         self._inserting = f"inserting events of {watched.name}"
         self._rereading = f"reading blocks of {watched.name} again"
         self._newest: View | None = None
+        self._standing = ""
+        """Why the cursor of a kind stands still though the chain is read, empty while none does."""
+        self._put_off: set[int] = set()
+        """Numbers of the requests to read blocks again that wait for a release."""
         self._scanned = Scanned()
         self._inserts = 0
         """Insertions that have not ended yet: of a look, and of a second reading beside it."""
@@ -195,10 +200,16 @@ class ChainScanner:
                 self._newest = view if complete else None
                 yield view.head
             if self._newest is not None:
-                self._scanned = Scanned(began, view.head, final=view.final)
+                self._looked(began, view)
                 await self._rescan_quietly(view)
                 self._answered()
             await asyncio.sleep(self._interval)
+
+    def _looked(self, began: float, view: View) -> None:
+        if self._standing:
+            self._note(self._standing)
+        else:
+            self._scanned = Scanned(began, view.head, final=view.final)
 
     async def _looked_at(self) -> View:
         with self._noting():
@@ -272,36 +283,59 @@ class ChainScanner:
             above = min(first, self._first())
             before = {kind: [one for one in events if one.height >= above] for kind, events in before.items()}
             before = {kind: [*before.get(kind, ()), *reading.events[kind]] for kind in self._watched.kinds}
-            await self.record(above, replace(reading, events=before), view.final)
+            self._tell_if_standing(await self.record(above, replace(reading, events=before), view.final))
             first = reading.last + 1
             if first - began >= PROGRESS_BLOCKS and first <= view.head:
                 logger.info("{}: read up to {} of {}", self._watched.name, reading.last, view.head)
                 began = first
         return True
 
+    def _tell_if_standing(self, recorded: Recorded) -> None:
+        """While it is held, that says enough; once a person has released it, nothing else says that a cursor stands still."""
+        released = recorded is Recorded.RELEASED
+        self._standing = (
+            f"nothing after block {self._first() - 1} counts: {self._told} (released, and shown again)" if released else ""
+        )
+
     async def rescan(self, view: View) -> None:
         """Read again what an operator asked for, some windows at a time, so that new heads are not kept waiting.
 
         Only what was read before: the cursors stay where they are, for nonces rest on them. What is not in the database any more
-        is inserted again.
+        is inserted again. Blocks that show otherwise what was final are put off until the hold for that is released.
         """
+        if self._put_off and not any(one.reason == HoldReason.DEEP_REORG for one in self._journal.holds()):
+            self._put_off.clear()
         for _ in range(RESCAN_WINDOWS):
-            wish = self._ledger.next_rescan(self._watched.name)
+            wish = self._ledger.next_rescan(self._watched.name, self._put_off)
             last = min(wish.last, self._first() - 1) if wish else 0
             if wish is None or last < wish.next:
                 return
+            self._watched.forget()
             reading = await self._watched.read(wish.next, last, view.final)
             if reading.last < wish.next:
                 return
             reading, _ = await self.completed(wish.next, reading)
-            await self.record(wish.next, reading, view.final)
-            for kind in self._watched.kinds:
-                await self._insert_missing(reading.events[kind])
-            self._ledger.rescanned(wish, reading.last)
-            found = sum(len(events) for events in reading.events.values())
-            logger.info(
-                "{}: blocks {} to {} read again, {}", self._watched.name, wish.next, reading.last, counted(found, "event")
+            await self._take_in_again(wish, reading, view)
+
+    async def _take_in_again(self, wish: Rescan, reading: Reading, view: View) -> None:
+        recorded = await self.record(wish.next, reading, view.final)
+        blocks = f"{self._watched.name}: blocks {wish.next} to {reading.last}"
+        if recorded is Recorded.HELD:
+            # SECURITY: of a kind that violates finality nothing was recorded; what it shows beside that must not be lost.
+            self._put_off.add(self._ledger.put_off(wish, reading.last))
+            logger.error("{} show otherwise what was final: they are read again once that is released", blocks)
+            return
+        if recorded is Recorded.RELEASED:
+            logger.warning(
+                "{} still show otherwise what was final, which a person has released: events of that kind stay as they were",
+                blocks,
             )
+        # Of what the ledger holds of these blocks, and of nothing that it refused.
+        for kind in self._watched.kinds:
+            await self._insert_missing([seen.event for seen in self._ledger.events_between(kind, wish.next, reading.last)])
+        self._ledger.rescanned(wish, reading.last)
+        found = sum(len(events) for events in reading.events.values())
+        logger.info("{} read again, {}", blocks, counted(found, "event"))
 
     def _first(self) -> int:
         cursors = [self._ledger.cursor(kind) for kind in self._watched.kinds]

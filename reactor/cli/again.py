@@ -107,7 +107,8 @@ def rescan(
     """Have the own scanners read blocks again that they read before. Dry without --apply.
 
     It only adds: events that an earlier scan missed, and documents that are gone. A final event that is now shown otherwise stops
-    signing, as ever. The position up to which the chain is read stays where it is, for nonces rest on it.
+    signing, as ever, and its blocks are read again after the release. The position up to which the chain is read stays where it
+    is, for nonces rest on it.
     """
     require_why(why, apply=apply)
     settings = read_settings(config)

@@ -4,7 +4,9 @@ Any process on this disk may ask; the validator finds it within seconds, or at i
 is looked at again is judged as ever, and blocks that are read again change nothing that was final.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from sqlite3 import Connection
 
 from reactor.state.database import Database
 
@@ -65,20 +67,32 @@ class Wishes:
             cursor = connection.execute("INSERT INTO rescans (chain, next, last) VALUES (?, ?, ?)", (chain, first, last))
             return int(cursor.lastrowid or 0)
 
-    def next_rescan(self, chain: str) -> Rescan | None:
-        """The oldest request that is not done."""
-        row = self._db.read_one("SELECT id, chain, next, last FROM rescans WHERE chain = ? ORDER BY id LIMIT 1", (chain,))
-        return Rescan(*row) if row else None
+    def next_rescan(self, chain: str, apart_from: Collection[int] = ()) -> Rescan | None:
+        """The oldest request that is not done and has none of these numbers."""
+        rows = self._db.read("SELECT id, chain, next, last FROM rescans WHERE chain = ? ORDER BY id", (chain,))
+        return next((Rescan(*row) for row in rows if row[0] not in apart_from), None)
 
     def rescanned(self, wish: Rescan, up_to: int) -> None:
         """Its blocks are read up to this one; done if that is the last."""
         with self._db.transaction() as connection:
-            if up_to >= wish.last:
-                connection.execute("DELETE FROM rescans WHERE id = ?", (wish.id,))
-            else:
-                connection.execute("UPDATE rescans SET next = ? WHERE id = ?", (up_to + 1, wish.id))
+            _advance(connection, wish, up_to)
+
+    def put_off(self, wish: Rescan, up_to: int) -> int:
+        """Its blocks up to this one are to be read later, as a request of their own; that one's number."""
+        with self._db.transaction() as connection:
+            values = (wish.chain, wish.next, min(up_to, wish.last))
+            later = connection.execute("INSERT INTO rescans (chain, next, last) VALUES (?, ?, ?)", values).lastrowid
+            _advance(connection, wish, up_to)
+            return int(later or 0)
 
     def counts_between(self, first: int, last: int) -> dict[str, int]:
         """How many events of each kind lie in these blocks."""
         rows = self._db.read("SELECT kind, count(*) FROM events WHERE height BETWEEN ? AND ? GROUP BY kind", (first, last))
         return {str(kind): int(count) for kind, count in rows}
+
+
+def _advance(connection: Connection, wish: Rescan, up_to: int) -> None:
+    if up_to >= wish.last:
+        connection.execute("DELETE FROM rescans WHERE id = ?", (wish.id,))
+    else:
+        connection.execute("UPDATE rescans SET next = ? WHERE id = ?", (up_to + 1, wish.id))

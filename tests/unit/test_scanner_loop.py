@@ -210,6 +210,34 @@ async def test_a_final_event_that_changes_stops_signing_and_the_other_kind_is_st
     assert bench.cursor(EventKind.MINTED) == 9
 
 
+async def test_a_kind_that_stands_still_though_a_person_released_it_is_no_success(world: World) -> None:
+    bench = Bench(world, burn(3))
+    assert await bench.scanner.scan(View(10, 6))
+    world.ledger.rewind([EventKind.BURN, EventKind.MINTED], block(2, "ethereum"))
+    for kind, shown in ((EventKind.MINTED, [minted(4, 1)]), (EventKind.BURN, [])):
+        world.ledger.record_window(kind, 3, 6, shown, 6, block(6, "ethereum"))
+    with world.ledger._db.transaction() as connection:
+        connection.execute("UPDATE cursors SET height = 2, hash = NULL WHERE kind = 'minted'")
+    # The own ledger holds a final mint that the node does not show.
+    bench.chain.events = [burn(8)]
+    bench.chain.heads = [View(12, 8), View(12, 8), View(13, 9), View(13, 9), View(14, 10), View(14, 10)]
+    heads = bench.scanner.heads()
+    await anext(heads)
+    assert [hold.reason for hold in world.journal.holds()] == ["deep_reorg"]
+    world.journal.release(SIGNING, "alice", "understood")
+    await anext(heads)
+    assert (bench.scanner.scanned.head, bench.scanner.scanned.failure) == (12, ""), "while it is held, that says it all"
+    bench.chain.events += [minted(4, 1)]
+    await anext(heads)
+    assert (bench.cursor(), bench.cursor(EventKind.MINTED)) == (10, 10)
+    assert bench.scanner.scanned.head == 12
+    assert bench.scanner.scanned.failure.startswith("nothing after block 2 counts: the final minted")
+    bench.chain.heads += [View(15, 11)]
+    await anext(heads)
+    assert (bench.scanner.scanned.head, bench.scanner.scanned.failure) == (14, "")
+    await heads.aclose()
+
+
 async def test_without_mongo_nothing_is_lost(world: World) -> None:
     bench = Bench(world, burn(3), minted(4, 1))
     bench.inserts.down = True

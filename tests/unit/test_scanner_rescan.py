@@ -1,12 +1,17 @@
 """Blocks that an operator wants read again: what is missing is added, what was final stays, the position stays."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from bson import ObjectId
+from loguru import logger
 
+from reactor.documents.events import Event
 from reactor.documents.keys import document_id, event_key
 from reactor.documents.statuses import Collection
+from reactor.state.holds import SIGNING
 from reactor.state.rows import EventKind
 from scanners.loop import RESCAN_WINDOWS, View
 from tests.unit.handler_world import World, block, burn, minted
@@ -15,6 +20,18 @@ from tests.unit.test_scanner_loop import Bench
 pytestmark = pytest.mark.unit
 
 VIEW = View(100, 100)
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    lines: list[str] = []
+    sink = logger.add(lines.append, level="WARNING", format="{level} {message}")
+    yield lines
+    logger.remove(sink)
+
+
+def row_of(world: World, event: Event, collection: Collection = Collection.BURN) -> tuple[Collection, ObjectId]:
+    return collection, document_id(collection, event_key(world.bridge, event))
 
 
 async def read_once(world: World, *events) -> Bench:
@@ -63,6 +80,69 @@ async def test_a_final_event_that_is_gone_stops_signing_and_the_rest_is_read(wor
     assert bench.chain.windows == [(1, 50), (51, 100)]
     assert [hold.reason for hold in world.journal.holds()] == ["deep_reorg"]
     assert world.ledger.burn(burn(3).tx_hash, 0) is not None
+
+
+async def test_a_window_that_is_held_for_is_read_again_once_that_is_released_and_nothing_of_it_is_lost(
+    world: World, logged: list[str]
+) -> None:
+    bench = await read_once(world, burn(3), minted(7, 1), burn(60))
+    bench.chain.events += [burn(5)]
+    bench.chain.events.remove(burn(3))
+    bench.chain.most = 50
+    world.ledger.ask_rescan("ethereum", 1, 100)
+    await bench.scanner.rescan(VIEW)
+    assert "blocks 1 to 50 show otherwise what was final" in "".join(logged)
+    assert row_of(world, burn(5)) not in bench.inserts.rows, "the ledger did not take it"
+    # As long as it is held it costs nothing, and keeps no other request waiting.
+    for _ in range(3):
+        await bench.scanner.rescan(VIEW)
+    world.ledger.ask_rescan("ethereum", 70, 80)
+    await bench.scanner.rescan(VIEW)
+    assert bench.chain.windows == [(1, 50), (51, 100), (70, 80)]
+    # The node shows what is true again.
+    bench.chain.events += [burn(3)]
+    world.journal.release(SIGNING, "alice", "the node was wrong")
+    await bench.scanner.rescan(VIEW)
+    assert bench.chain.windows[3:] == [(1, 50)]
+    assert bench.rings("new") == [burn(5)]
+    assert row_of(world, burn(5)) in bench.inserts.rows
+    assert world.ledger.next_rescan("ethereum") is None
+
+
+async def test_where_a_person_has_released_it_what_was_final_stays_and_that_is_said(world: World, logged: list[str]) -> None:
+    bench = await read_once(world, burn(3), minted(7, 1))
+    bench.chain.events = [burn(5), minted(7, 1)]
+    world.ledger.ask_rescan("ethereum", 1, 50)
+    await bench.scanner.rescan(VIEW)
+    world.journal.release(SIGNING, "alice", "understood")
+    bench.inserts.rows.clear()
+    await bench.scanner.rescan(VIEW)
+    assert {*bench.inserts.rows} == {row_of(world, burn(3)), row_of(world, minted(7, 1), Collection.MINTED)}
+    assert "which a person has released" in "".join(logged)
+    assert (bench.rings("new"), world.ledger.next_rescan("ethereum"), world.journal.holds()) == ([], None, [])
+
+
+async def test_a_window_that_is_held_for_is_read_again_after_a_restart_too(world: World) -> None:
+    bench = await read_once(world, burn(3))
+    bench.chain.events.clear()
+    world.ledger.ask_rescan("ethereum", 1, 50)
+    await bench.scanner.rescan(VIEW)
+    again = Bench(world)
+    for _ in range(2):
+        await again.scanner.rescan(VIEW)
+    assert again.chain.windows == [(1, 50)]
+    wish = world.ledger.next_rescan("ethereum")
+    assert wish is not None
+    assert (wish.next, wish.last) == (1, 50)
+
+
+async def test_an_operator_has_headers_asked_for_again_too(world: World) -> None:
+    bench = await read_once(world, burn(3))
+    await bench.scanner.rescan(VIEW)
+    assert bench.chain.forgotten == 0
+    world.ledger.ask_rescan("ethereum", 1, 50)
+    await bench.scanner.rescan(VIEW)
+    assert bench.chain.forgotten == 1
 
 
 async def test_a_long_range_leaves_room_for_new_heads_and_goes_on_where_it_was(world: World) -> None:
