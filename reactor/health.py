@@ -42,6 +42,8 @@ _NAME: Final = 40
 STREAM: Final = "MongoDB"
 OWN_STATE: Final = "the own state"
 """What is away where it is no chain; `subjects` and `scanners` use the same words."""
+QUESTION: Final = "a question to "
+"""Begins what fails where a node answers, but not with what was asked for: nothing is away, and each asked for another thing."""
 
 
 class Ability(StrEnum):
@@ -236,7 +238,8 @@ def entries(problems: Iterable[Problem], troubles: Iterable[Trouble]) -> list[st
             found[about].append(one.text)
         else:
             found[about] = [one.text]
-            outages.add(about)
+            if not about.startswith(QUESTION):
+                outages.add(about)
     apart: list[str] = []
     for one in (one for one in named if not one.who):
         # One of several endpoints, say: as long as the chain is read, nothing comes of it and each stands by itself.

@@ -6,7 +6,7 @@ from pymongo.errors import BulkWriteError, PyMongoError, WriteError
 
 from reactor.chains.errors import ChainError, Means, NotAgreed, RpcProblem
 from reactor.chains.pocket import PocketRpcError
-from reactor.health import OWN_STATE, STREAM
+from reactor.health import OWN_STATE, QUESTION, STREAM
 from reactor.keys.problem import KeyProblem
 from reactor.state.problems import StateProblem
 from reactor.store.retrying import is_passing
@@ -39,4 +39,4 @@ def _of_chain(chain: str, error: RpcProblem) -> str:
     A gateway or web server that answers in place of the node (HTTP 404, say) shows nothing of the chain: it is away.
     """
     away = error.means in {Means.FAULT, Means.WRONG} or not error.from_node
-    return chain if away else f"a question to {chain}"
+    return chain if away else f"{QUESTION}{chain}"

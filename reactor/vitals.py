@@ -22,7 +22,7 @@ from reactor.foreign import one_line
 from reactor.handlers.context import Me
 from reactor.handlers.display import Label
 from reactor.handlers.heartbeat import OLDEST_OPEN
-from reactor.health import FRESH_SECONDS, Ability, ChainFacts, Facts, SigningFacts, StreamFacts, Trouble
+from reactor.health import FRESH_SECONDS, QUESTION, Ability, ChainFacts, Facts, SigningFacts, StreamFacts, Trouble
 from reactor.keys.probe import probe
 from reactor.keys.signer import Signer
 from reactor.sentences import counted, sentence
@@ -174,8 +174,9 @@ def stuck_documents(dispatcher: Dispatcher, about: Callable[[str], str]) -> list
     for row in dispatcher.stuck():
         who = str(row.key)
         one = Trouble(f"{who}: {row.error}", about(who), who)
-        alone += one.about in {"", who}
-        if one.about not in {"", who} or alone <= _MOST_STUCK:
+        by_itself = one.about in {"", who} or one.about.startswith(QUESTION)
+        alone += by_itself
+        if not by_itself or alone <= _MOST_STUCK:
             shown.append(one)
     if alone > _MOST_STUCK:
         shown.append(Trouble(f"{counted(alone - _MOST_STUCK, 'more document fails', 'more documents fail')}"))

@@ -313,6 +313,13 @@ def test_what_fails_of_nobody_knows_what_stands_by_itself() -> None:
     ]
 
 
+def test_questions_that_a_node_does_not_answer_are_each_another_one() -> None:
+    asked = [Trouble(f"mint {name}: eth_call: {name} reverted", "a question to Ethereum", f"mint {name}") for name in "ab"]
+    assert entries((), asked) == ["; ".join(one.text for one in asked)]
+    (entry,) = entries(problems_of(ethereum(read_age=34.0)), [replace(one, about="Ethereum") for one in asked])
+    assert entry.endswith("; so fail: mint a, mint b")
+
+
 BOOKS = Trouble("books failing since 10:00: HTTP 404", "Pocket", "books")
 
 

@@ -1,6 +1,7 @@
 """Outages: one line when something begins to fail, summaries at growing intervals, one line when it works again."""
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 from loguru import logger
@@ -16,9 +17,11 @@ from reactor.chains.errors import (
     RpcUnavailable,
     WrongChain,
 )
+from reactor.chains.ethereum.nodes import Nodes
 from reactor.chains.ethereum.provider import NodeProvider
 from reactor.chains.http import Reply
 from reactor.chains.pocket import errors as pocket
+from reactor.chains.pocket.morse.transport import Endpoint, RetryPolicy, Transport
 from reactor.outages import SUMMARIES, Outages, duration
 from reactor.subjects import subject_of
 
@@ -390,3 +393,9 @@ def test_endpoints_that_do_not_agree_are_those_of_a_chain() -> None:
 )
 def test_a_write_that_the_schema_refuses_is_no_outage_of_the_database(error: PyMongoError, subject: str | None) -> None:
     assert subject_of(error) == subject
+
+
+def test_both_chains_name_themselves_to_their_endpoints() -> None:
+    nodes = Nodes(["http://a"], 1, transport=lambda _url, _seconds: cast("Any", None))
+    transport = Transport([Endpoint.parse("http://b")], timeout=1.0, retry=RetryPolicy())
+    assert (nodes.endpoints.chain, transport.pool.chain) == ("Ethereum", "Pocket")

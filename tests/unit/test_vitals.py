@@ -262,4 +262,6 @@ def test_documents_that_fail_are_named_as_outages_know_them_and_of_many_some() -
     assert told[:51] == [Trouble(f"mints {number}: no", about[f"mints {number}"], f"mints {number}") for number in range(51)]
     assert told[51:-1] == [Trouble(f"mints {number}: no", "", f"mints {number}") for number in range(51, 70)]
     assert told[-1] == Trouble("30 more documents fail")
+    asked = stuck_documents(cast("Any", SimpleNamespace(stuck=lambda: rows)), lambda _: "a question to Ethereum")
+    assert (len(asked), asked[-1].text) == (21, "80 more documents fail")
     assert len(stuck_documents(cast("Any", SimpleNamespace(stuck=lambda: rows[50:70])), lambda _: "")) == 20
