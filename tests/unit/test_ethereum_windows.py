@@ -164,6 +164,32 @@ async def test_a_backend_that_is_behind_with_its_logs_is_waited_for(agreement: i
         assert (await chain.window(99, 100)).to_block >= 99
 
 
+@pytest.mark.parametrize("agreement", [1, 2])
+@pytest.mark.parametrize("behind", [1, 2, 10**9])
+async def test_one_backend_of_several_that_is_behind_makes_no_window_smaller(agreement: int, behind: int) -> None:
+    """It answers the first questions for the window, and another one those for a single block; said twice it is a limit."""
+
+    def balanced() -> Node:
+        asked: list[int] = []
+
+        def refuse(method: str, params: Sequence[Any]) -> dict[str, Any] | None:
+            if method != "eth_getLogs" or blocks_asked(params) <= 600:
+                return None
+            asked.append(blocks_asked(params))
+            return {"code": -32000, "message": "block not found"} if len(asked) <= behind else None
+
+        return Node(1000, [burn_log(995)], refuse)
+
+    nodes = [balanced() for _ in range(agreement)]
+    async with chain_of(*nodes, agreement=agreement) as chain:
+        window = await chain.window(1, 1000)
+        assert (window.to_block, len(window.burns)) == ((1000, 1) if behind == 1 else (500, 0))
+        assert chain.window_blocks == (2000 if behind == 1 else 500)
+        assert not chain.problems
+        # The window, the last block by itself, the window once more; then half of it.
+        assert [node.calls["eth_getLogs"] for node in nodes] == [3 if behind == 1 else 4] * agreement
+
+
 # ---------------------------------------------------------------------- what every chain has
 
 

@@ -219,7 +219,7 @@ class ContractEvents:
         """Logs from `start` to the returned header's block at this endpoint: as many blocks as it bears; without spans all."""
         span = query.spans[endpoint] if query.spans is not None else None
         blocks = stop - start + 1 if span is None else min(span.blocks, stop - start + 1)
-        refused = torn = 0
+        refused = doubted = torn = 0
         while torn < _WINDOW_TRIES:
             end = start + blocks - 1
             # Before the logs: a node that has this block now knows all logs up to it.
@@ -231,11 +231,15 @@ class ContractEvents:
                 # Misread words, or a backend that is behind: fewer blocks may pass.
                 if blocks == 1:
                     raise
+                # Only who has the last of the blocks by itself has refused the size.
+                has_last = bool(refused) or doubted == blocks or await self._has_logs(endpoint, end, query)
+                if has_last and not refused and doubted != blocks:
+                    # Of several backends behind one address another one may have said so: once more.
+                    doubted = blocks
+                    continue
                 if span is None:
                     raise wire.TooMuch(error.reason, endpoint=endpoint.url, method=wire.LOGS) from None
-                # Only who has the last of the blocks by itself has refused the size.
-                if refused or await self._has_logs(endpoint, end, query):
-                    refused = blocks
+                refused = blocks if has_last else refused
                 blocks //= 2
                 continue
             except (wire.TooMuch, RpcUnavailable) as error:
