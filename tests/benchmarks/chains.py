@@ -60,7 +60,8 @@ class InstantEthereum:
         del apart_from
         return EthereumWindow(first, last, (), (), self._header(last), "instant")
 
-    async def header(self, number: int) -> Head:
+    async def header(self, number: int, *, fresh: bool = False) -> Head:
+        del fresh
         return self._header(number)
 
     async def facts(self, candidates: Iterable[str] = (), *, fresh: bool = False) -> ContractFacts:
