@@ -182,19 +182,25 @@ async def test_a_full_disk_stops_signing_and_nothing_else(bridge: BridgeUnderTes
 
     worker = third.context.admissions._thread  # type: ignore[attr-defined]
     worker.submit(fill).result()
-    # Pages that are half used take some more signatures; then there is no room for any.
+
+    def full() -> bool:
+        return any("free some space" in row.error for row in third.dispatcher.stuck())
+
+    def unsigned() -> list[str]:
+        return [key for key in keys if not third.journal.signed(key)]
+
+    # Pages that are half used take some more signatures: which one finds no room is known only once it is tried.
+    keys: list[str] = []
     for _ in range(12):
-        await asyncio.gather(*(_deposit(bridge) for _ in range(8)))
-        if bridge.said("full", "free some space"):
+        keys = await asyncio.gather(*(_deposit(bridge) for _ in range(8)))
+        # Between two tries it may wait for something else: its turn, say.
+        await bridge.eventually(lambda: full() or not unsigned(), "all to be signed, or the reason to be shown why one is not")
+        if unsigned():
             break
-    await bridge.eventually(lambda: bridge.said("full", "free some space"), "it to say so")
+    await bridge.eventually(lambda: bridge.said("full", "free some space"), "the log to say so")
     await the_others_mint(bridge)
-    key = await _deposit(bridge)
-    assert third.journal.signed(key) == []
-    # Between two tries it may wait for something else: its turn, say.
-    await bridge.eventually(
-        lambda: any("free some space" in row.error for row in third.dispatcher.stuck()), "the reason to be shown"
-    )
+    assert unsigned()
+    await bridge.eventually(full, "the reason to be shown")
 
     async def healthy(wanted: bool) -> bool:
         found = await bridge.net.store.collection(Collection.HEARTBEAT).find_one({"instance": third._instance_id})
@@ -202,7 +208,7 @@ async def test_a_full_disk_stops_signing_and_nothing_else(bridge: BridgeUnderTes
 
     await bridge.eventually(lambda: healthy(False), "its heartbeat to say so")
     worker.submit(free).result()
-    await bridge.eventually(lambda: third.journal.signed(key), "it to sign once there is space")
+    await bridge.eventually(lambda: not unsigned(), "it to sign once there is space")
     await bridge.eventually(lambda: healthy(True), "its heartbeat to say that it is over")
 
 
