@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from bson import ObjectId
@@ -144,7 +145,8 @@ def test_the_confinement_holds(home: Path) -> None:
     """The twin: the validator could write nowhere else."""
     (home / "elsewhere").mkdir()
     hand_over(home)
-    attempt = "import sys; open(sys.argv[1] + '/x', 'w')"
+    # A name that nobody else has used: what is there already may be refused for another reason.
+    attempt = f"import sys; open(sys.argv[1] + '/written-by-{uuid4().hex}', 'w')"
     outcomes = {}
     for folder in (home / "state", home / "elsewhere", home / "tree" / "reactor", Path(tempfile.gettempdir())):
         tried = ended(home, python_of(home), "-c", attempt, folder)
