@@ -171,39 +171,6 @@ class Burn(Payout):
     recipient_chain_id: Text = ""
 
 
-class MintedDocument(_Model):
-    """A `Minted` event as somebody saw it: a doorbell and for display, never grounds for a status."""
-
-    id: ObjectId | None = Field(default=None, alias="_id")
-    wpokt_address: Text = ""
-    recipient_address: Text = ""
-    recipient_chain_id: Text = ""
-    amount: Decimal = ""
-    nonce: Decimal = ""
-    transaction_hash: Text = ""
-    log_index: Decimal = ""
-    block_number: Decimal = ""
-    block_hash: Text = ""
-    created_at: datetime = NO_TIME
-
-
-class ReturnedDocument(_Model):
-    """A transaction that the vault sent, as somebody saw it: a doorbell and for display, never grounds for a status."""
-
-    id: ObjectId | None = Field(default=None, alias="_id")
-    vault_address: Text = ""
-    sender_chain_id: Text = ""
-    transaction_hash: Text = ""
-    height: Decimal = ""
-    recipient_address: Text = ""
-    amount: Decimal = ""
-    fee: Decimal = ""
-    memo: Text = ""
-    entropy: Text = ""
-    code: Decimal = ""
-    created_at: datetime = NO_TIME
-
-
 class OpenDocument(_Model):
     """One open document in a heartbeat: what it is and what it waits for."""
 

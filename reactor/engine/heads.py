@@ -38,7 +38,6 @@ class HeadSource:
         self._follow: dict[str, Follow] = {}
         self._heads: Subject[Head] = Subject()
         self._newest: dict[str, int] = {}
-        self._highest: dict[str, int] = {}
 
     @property
     def heads(self) -> Observable[Head]:
@@ -60,10 +59,6 @@ class HeadSource:
         """The height reported last."""
         return self._newest.get(chain)
 
-    def highest(self, chain: str) -> int | None:
-        """The greatest height ever reported."""
-        return self._highest.get(chain)
-
     def observe(self, chain: str, height: int) -> None:
         """Takes one head in; for sources that push."""
         if isinstance(height, bool) or not isinstance(height, int) or height < 0:
@@ -71,7 +66,6 @@ class HeadSource:
         if self._newest.get(chain) == height:
             return
         self._newest[chain] = height
-        self._highest[chain] = max(height, self._highest.get(chain, 0))
         self._heads.on_next(Head(chain, height))
 
     def well(self, chain: str) -> None:

@@ -25,18 +25,16 @@ from reactor.engine.loops import Loops
 from reactor.engine.tasks import run_until, within
 
 OpenIds = Callable[[], AsyncIterator[Hashable]]
-BeforeSweep = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class SweepOptions:
     """Times in seconds. A sweep comes ``every`` so often, give or take the share ``jitter``; the next row of open
-    documents must come within ``row_timeout``, and one preparation must end within ``prepare_timeout``."""
+    documents must come within ``row_timeout``."""
 
     every: float = 30.0
     jitter: float = 0.2
     row_timeout: float = 30.0
-    prepare_timeout: float = 300.0
 
 
 @dataclass(slots=True)
@@ -73,7 +71,6 @@ class Reactor:
         self._loops = loops or Loops(clock, rng=rng)
         self._open: dict[str, OpenIds] = {}
         self._subscribed: list[str] = []
-        self._prepare: list[tuple[str, BeforeSweep]] = []
         self._rung: Subject[WakeUp] = Subject()
         self._fault: Exception | None = None
         self._faulty = asyncio.Event()
@@ -92,10 +89,6 @@ class Reactor:
         self._subscribed.append(collection)
         if open_ids is not None:
             self._open[collection] = open_ids
-
-    def before_sweep(self, name: str, prepare: BeforeSweep) -> None:
-        """Runs ``prepare`` before each scan and sweep (what it inserts or repairs rings by itself)."""
-        self._prepare.append((name, prepare))
 
     def ring(self, collection: str, id: Hashable, cause: Cause = Cause.CHANGE) -> None:  # noqa: A002 - Key's own word
         """Rings one key from inside the process."""
@@ -153,8 +146,6 @@ class Reactor:
     async def _scan(self, reason: ScanReason) -> None:
         """All open documents, or an exception: the feed then scans again."""
         logger.info("reading all open documents: {}", reason)
-        for name, prepare in self._prepare:
-            await self._guarded(name, partial(self._prepared, prepare))
         for name, open_ids in self._open.items():
             await self._ring_all(name, open_ids, Cause.START)
 
@@ -163,8 +154,6 @@ class Reactor:
         while True:
             spread = self._sweep.jitter
             await self._clock.sleep(self._sweep.every * self._rng.uniform(1 - spread, 1 + spread))
-            for name, prepare in self._prepare:
-                await self._guarded(name, partial(self._prepared, prepare))
             for name, open_ids in self._open.items():
                 await self._guarded(name, partial(self._ring_all, name, open_ids, Cause.SWEEP))
             self.counters.sweeps += 1
@@ -173,10 +162,6 @@ class Reactor:
         # The database or a node may be away: the other parts go on, and the next sweep tries this one again.
         if not await self._loops.attempt(f"sweep of {name}", part):
             self.counters.failures += 1
-
-    async def _prepared(self, prepare: BeforeSweep) -> None:
-        async with within(self._sweep.prepare_timeout):
-            await prepare()
 
     async def _ring_all(self, collection: str, open_ids: OpenIds, cause: Cause) -> None:
         ids = aiter(open_ids())

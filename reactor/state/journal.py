@@ -260,11 +260,6 @@ class Journal(UnsentAudits, CompleteSets):
         query = f"SELECT {_COLUMNS} FROM signatures WHERE event = ? ORDER BY attempt"  # noqa: S608
         return [JournalRow(*row) for row in self._db.read(query, (event,))]
 
-    def slot_owner(self, slot: str) -> str | None:
-        """The event this slot is bound to."""
-        row = self._db.read_one("SELECT event FROM slots WHERE slot = ?", (slot,))
-        return str(row[0]) if row else None
-
     def last_signature_at(self) -> int | None:
         """When the newest entry was noted, in seconds since the epoch, by the clock of that time."""
         row = self._db.read_one("SELECT at FROM signatures ORDER BY id DESC LIMIT 1")

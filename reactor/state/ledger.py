@@ -327,12 +327,6 @@ class Ledger(Wishes, SecondReadings):
         where = "settled = 1 AND kind = ? AND height >= ? ORDER BY height, position LIMIT ?"
         return self._any(where, kind.value, height, limit)
 
-    def unsettled_counts(self) -> dict[EventKind, int]:
-        """How many events are not settled, by kind."""
-        self._write_marks()
-        rows = self._db.read("SELECT kind, count(*) FROM events WHERE settled = 0 GROUP BY kind")
-        return dict.fromkeys(EventKind, 0) | {EventKind(kind): count for kind, count in rows}
-
     def counts(self) -> dict[EventKind, int]:
         """How many events there are, by kind. Reads a whole index: for operators, not for the event loop."""
         rows = self._db.read("SELECT kind, count(*) FROM events GROUP BY kind")
@@ -384,10 +378,6 @@ class Ledger(Wishes, SecondReadings):
     def save_token(self, token: bytes) -> None:
         """Save the position of the change stream: only one behind which all work is finished."""
         self._set("INSERT OR REPLACE INTO stream (id, token) VALUES (1, ?)", token)
-
-    def drop_token(self) -> None:
-        """Forget the position: the stream's history is lost."""
-        self._set("DELETE FROM stream")
 
     def _events(self, _: type[E], where: str, *parameters: object) -> list[Seen[E]]:
         rows = self._db.read(f"SELECT kind, body, final, key, created FROM events WHERE {where}", parameters)  # noqa: S608

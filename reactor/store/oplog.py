@@ -98,12 +98,6 @@ async def oplog_times(store: Store) -> OplogTimes | None:
     return OplogTimes(oldest.time, newest.time, str(status.get("host", ""))[:200], cut)
 
 
-async def oplog_window(store: Store) -> float | None:
-    """Seconds between the oldest and the newest entry of the primary's oplog; None where that is not to be learned."""
-    times = await oplog_times(store)
-    return None if times is None else times.seconds
-
-
 class OplogWatch:
     """Compares a stream with the oplog, and remembers what is wrong until the next look.
 

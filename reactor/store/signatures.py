@@ -50,7 +50,6 @@ def append_signature(
     verified: Sequence[Pair] = (),
     invalid: Sequence[Pair] = (),
     sets: Mapping[str, Any] = NOTHING,
-    sets_when_complete: Mapping[str, Any] = NOTHING,
 ) -> Update:
     """Add the own (signer, signature), unless it is there already, once and alike.
 
@@ -73,7 +72,7 @@ def append_signature(
     else:
         enough = {"$gte": [count_among(f"${_PAIRS}", counted), threshold]}
         flip = {"$and": [{"$eq": ["$status", literal(Status.CONFIRMED.value)]}, enough]}
-        flipped = {**_when_flipped(by, reason, now, sets_when_complete), _FLIP: "$$REMOVE"}
+        flipped = {**_when_flipped(by, reason, now), _FLIP: "$$REMOVE"}
         pipeline = (
             {"$set": {_PAIRS: pairs}},
             {"$set": {_FLIP: flip}},
@@ -160,8 +159,8 @@ def _entries() -> Expression:
     return {"signers": column(f"${_PAIRS}", 0), "signatures": column(f"${_PAIRS}", 1)}
 
 
-def _when_flipped(by: str, reason: str, now: datetime, sets: Mapping[str, Any]) -> Expression:
-    changes = {**literals(sets), **moved(Status.SIGNED, by, reason, now)}
+def _when_flipped(by: str, reason: str, now: datetime) -> Expression:
+    changes = moved(Status.SIGNED, by, reason, now)
     return {name: {"$cond": [f"${_FLIP}", value, f"${name}"]} for name, value in changes.items()}
 
 

@@ -116,7 +116,7 @@ async def one_mint(net: Localnet, validator: Validator) -> tuple[int, int]:
     await net.wait_for(Collection.MINT, sent, Status.SIGNED, seconds=STUCK_SECONDS)
 
     def settled() -> bool:
-        return validator.ledger.unsettled_counts()[EventKind.DEPOSIT] == 0
+        return not validator.ledger.unsettled(EventKind.DEPOSIT, 1)
 
     await net.wait_until(settled, seconds=STUCK_SECONDS, what="the signed mint to need nothing any more")
     await asyncio.wait_for(validator.reactor.idle(), STUCK_SECONDS)
@@ -184,7 +184,7 @@ async def fill(net: Localnet, numbers: range) -> None:
     await _insert(net, deposits)
     # The change stream goes on behind those inserts, as it would years later; all open documents are read at the start.
     with closing(Ledger.open(settings.state.directory, net.bridge)) as ledger:
-        ledger.drop_token()
+        ledger._set("DELETE FROM stream")
 
 
 async def _insert(net: Localnet, deposits: list[Deposit]) -> None:

@@ -276,7 +276,7 @@ async def _all_done(bridge: BridgeUnderTest, role: Collection, hash_: str) -> bo
 async def at_rest(bridge: BridgeUnderTest) -> None:
     """Nobody has work left: a signed mint waits for its user alone, and no sweep looks at it any more."""
     await bridge.eventually(
-        lambda: all(one.ledger.unsettled_counts()[EventKind.DEPOSIT] == 0 for one in bridge.validators),
+        lambda: not any(one.ledger.unsettled(EventKind.DEPOSIT, 1) for one in bridge.validators),
         "every deposit to be settled everywhere",
     )
 

@@ -88,7 +88,7 @@ async def test_what_is_taken_away_is_told_and_every_request_has_its_end(bridge: 
     at_rest = await bridge.send(bridge.deposit_of(AMOUNT, bridge.memo(recipient))[0])
     await bridge.until(MINT, at_rest, Status.SIGNED)
     await bridge.eventually(
-        lambda: all(one.ledger.unsettled_counts()[EventKind.DEPOSIT] == 0 for one in bridge.validators), "everybody to rest"
+        lambda: not any(one.ledger.unsettled(EventKind.DEPOSIT, 1) for one in bridge.validators), "everybody to rest"
     )
     bridge.lines.clear()
     refund = await bridge.send(bridge.deposit_of(AMOUNT, "no memo")[0])

@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from loguru import logger
 
 from reactor.engine.backoff import Backoff
-from reactor.engine.clock import VirtualClock, settle
 from reactor.engine.dispatcher import Dispatcher, Limits
 from reactor.engine.keys import DONE, Cause, Head, Key, Outcome, Waiting, Wake, WakeUp
+from tests.virtual_clock import VirtualClock, settle
 
 pytestmark = pytest.mark.property
 

@@ -2,7 +2,7 @@
 
 from reactor.documents.bridge import Bridge, Schedule
 from reactor.documents.keys import burn_key, deposit_key, nonce_slot
-from reactor.state.journal import JournalEntry
+from reactor.state.journal import Journal, JournalEntry
 from reactor.state.verdicts import Refusal, Refused, Verdict
 
 NOW = 1_700_000_000
@@ -38,3 +38,9 @@ def payout(digest: int = 1, attempt: int = 0, height: int = 501) -> JournalEntry
 
 def refusals(verdicts: list[Verdict]) -> list[Refusal | None]:
     return [verdict.reason if isinstance(verdict, Refused) else None for verdict in verdicts]
+
+
+def slot_owner(journal: Journal, slot: str) -> str | None:
+    """The event that a slot is bound to, as it lies in the file."""
+    row = journal._db.read_one("SELECT event FROM slots WHERE slot = ?", (slot,))
+    return None if row is None else str(row[0])

@@ -8,9 +8,9 @@ import pytest
 from loguru import logger
 
 from reactor.engine.backoff import Backoff
-from reactor.engine.clock import VirtualClock, settle
 from reactor.engine.dispatcher import Dispatcher, Handler, Limits
 from reactor.engine.keys import DONE, Cause, Head, Key, Outcome, Waiting, Wake, WakeUp
+from tests.virtual_clock import VirtualClock, settle
 
 pytestmark = pytest.mark.unit
 

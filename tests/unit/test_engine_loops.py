@@ -10,13 +10,13 @@ from loguru import logger
 from pymongo.errors import AutoReconnect, OperationFailure
 
 from reactor.engine.batching import Batcher, BatchError
-from reactor.engine.clock import VirtualClock, settle
 from reactor.engine.dispatcher import Dispatcher, Limits
 from reactor.engine.feed import ChangeFeed
 from reactor.engine.keys import DONE, Cause, Key, WakeUp
 from reactor.engine.loops import Loops, described
 from reactor.engine.supervisor import Stop, Supervisor
 from reactor.engine.tasks import wait_for_any
+from tests.virtual_clock import VirtualClock, settle
 
 pytestmark = pytest.mark.unit
 

@@ -18,7 +18,7 @@ from reactor.state.journal_file import CORRUPT_REMEDY, JOURNAL_FILE
 from reactor.state.lock import LOCK_FILE, ProcessLock
 from reactor.state.problems import JournalMissing, StateLocked, StateProblem
 from reactor.state.verdicts import Allowed
-from tests.unit.journal_helpers import BRIDGE, BURN, HEIGHTS, mint, payout
+from tests.unit.journal_helpers import BRIDGE, BURN, HEIGHTS, mint, payout, slot_owner
 
 pytestmark = pytest.mark.unit
 
@@ -161,7 +161,7 @@ def test_a_failed_transaction_leaves_nothing_and_frees_the_file(journal: Journal
 
     with pytest.raises(InterruptedError):
         fail_halfway()
-    assert journal.slot_owner("slot") is None
+    assert slot_owner(journal, "slot") is None
     other = Journal.open(tmp_path, BRIDGE)
     assert other.sign_batch([mint()]) == [Allowed()]
     other.close()
@@ -241,7 +241,7 @@ def test_a_slot_may_be_noted_again_for_its_own_event(journal: Journal) -> None:
     assert journal.sign_batch([replace(payout(1, attempt=1), slot=slot)]) == [Allowed()]
     journal.release_attempt(BURN, "alice")
     assert journal.sign_batch([replace(payout(2, attempt=2), slot=slot)]) == [Allowed()]
-    assert journal.slot_owner(slot) == BURN
+    assert slot_owner(journal, slot) == BURN
 
 
 # What is refused when it is opened

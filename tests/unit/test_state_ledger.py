@@ -226,7 +226,7 @@ def test_open_work_is_paged_and_settled(ledger):
     assert pages == [["d0", "d1", "d2", "d3"], ["d4", "d5", "d6", "d7"], ["d8"]]
     key = event_key(BRIDGE, events[0])
     ledger.settle(key)
-    assert ledger.unsettled_counts()[EventKind.DEPOSIT] == 8
+    assert [seen.event for seen in ledger.unsettled(EventKind.DEPOSIT, 10)] == events[1:]
     ledger.unsettle(key)
     assert ledger.unsettled(EventKind.DEPOSIT, 1)[0].key == key
 
@@ -267,8 +267,6 @@ def test_small_things_are_kept(tmp_path):
     ledger.close()
     again = Ledger.open(tmp_path, BRIDGE)
     assert (again.base_nonce(ALICE), again.load_token(), again.repairs("doc"), again.repairs("x")) == (HUGE, b"two", 2, 0)
-    again.drop_token()
-    assert again.load_token() is None
     again.close()
 
 

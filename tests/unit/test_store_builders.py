@@ -48,7 +48,6 @@ def builders() -> Iterator[Update]:
         signature=EVIL,
         rings_at=1,
         sets={"x": EVIL},
-        sets_when_complete={"y": EVIL},
         **checked,
     )
     yield mark_signed(mint, ID, sets={"x": EVIL}, **checked)
