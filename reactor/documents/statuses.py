@@ -63,7 +63,8 @@ TRANSITIONS: Final[dict[Status, frozenset[Status]]] = {
     status: frozenset(_FORWARD[status] | _BACK.get(status, set()) | ({Status.SUCCESS} - {status}))
     for status in Status
 }
-"""Every move that is ever written, by the status it starts from. The same for the three request collections."""
+"""Every move that is ever written, by the status it starts from; `store.updates` builds no other. The same for the three request
+collections."""
 
 
 def may_move(start: str, end: Status) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from bson import ObjectId
 
-from reactor.documents.statuses import Collection, Status
+from reactor.documents.statuses import Collection, Status, may_move
 from reactor.store.expressions import (
     MISSING,
     Expression,
@@ -77,7 +77,11 @@ def advance(
     guard: Mapping[str, Any] = NOTHING,
     sets: Mapping[str, Any] = NOTHING,
 ) -> Update:
-    """From status `frm` to `to`, forward or back, with `sets` in the same write. `guard`: further fields as they were read."""
+    """From status `frm` to `to`, forward or back, with `sets` in the same write. `guard`: further fields as they were read.
+
+    Raises ValueError for a move that is not in the table of moves.
+    """
+    _in_table(frm, to)
     change = {**literals(sets), **moved(to, by, reason, now), "updated_at": literal(now)}
     return Update("advance", collection, doc_id, guarded([frm], fields=guard), ({"$set": change},))
 
@@ -97,10 +101,13 @@ def repair(
     """Restore `fields`. `was`: those fields and `status` as they were read (`as_read`); `status` goes into `history`.
 
     `status`: what the status becomes where it is none of ours. What was read but cannot be sent back unchanged (a broken string,
-    a date out of range) is compared as "not what it should be".
+    a date out of range) is compared as "not what it should be". Raises ValueError where `was` lacks one of them, and for a change
+    of status that is not in the table of moves.
     """
     if absent := ({*fields, "status"} - was.keys()):
         raise ValueError(f"was: {', '.join(sorted(absent))} missing; a repair is guarded by what it replaces")
+    if status is not None and was["status"] != status:
+        _in_table(was["status"], status)
     wanted = {**fields, **({} if status is None else {"status": status.value})}
     conditions = [_still(name, value, wanted) for name, value in {**guard, **was}.items()]
     stands = status.value if status is not None else was.get("status")
@@ -109,6 +116,12 @@ def repair(
     past = history(named, by, reason, now, begin="history" in fields)
     change = {**literals(wanted), "history": past, "waiting": literal(None), "updated_at": literal(now)}
     return Update("repair", collection, doc_id, {"$and": conditions}, ({"$set": change},))
+
+
+def _in_table(frm: object, to: Status) -> None:
+    """SECURITY: whatever decided it, a move that no flow knows (`signed` to `failed`, say) is written by nobody."""
+    if not may_move(frm if isinstance(frm, str) else "", to):
+        raise ValueError(f"no request moves from {frm!r:.40} to {to.value}: see `documents.statuses.TRANSITIONS`")
 
 
 def as_read(raw: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -186,8 +199,10 @@ def fail(
 ) -> Update:
     """To `failed`, while each of the verified `objections` (signer, signature) still stands in the document.
 
-    SECURITY: `signers` and `signatures` as read are guarded too: a document that somebody signed meanwhile does not fail.
+    SECURITY: `signers` and `signatures` as read are guarded too: a document that somebody signed meanwhile does not fail. Raises
+    ValueError without objections, and for a status that nothing fails from.
     """
+    _in_table(frm, Status.FAILED)
     if not objections:
         raise ValueError("objections: none given; nobody fails a document alone")
     standing = {"$map": {"input": array("objections"), "as": "one", "in": ["$$one.signer", "$$one.signature"]}}

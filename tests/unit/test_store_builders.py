@@ -1,6 +1,6 @@
 """The store without a server: what enters a pipeline, what is retried, what an error may say."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 from bson import ObjectId
 from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, NetworkTimeout, NotPrimaryError, OperationFailure
 
-from reactor.documents.statuses import REQUESTS, Collection, Status
+from reactor.documents.statuses import REQUESTS, TRANSITIONS, Collection, Status
 from reactor.store import retrying
 from reactor.store.connection import Store
 from reactor.store.indexes import OPEN_STATUSES, plan
@@ -32,13 +32,13 @@ GUARD = {"amount": EVIL, "memo": {"$gt": EVIL}}
 def builders() -> Iterator[Update]:
     """Each builder, with what could be taken for an expression wherever a value comes from outside."""
     mint = Collection.MINT
-    yield advance(mint, ID, frm=EVIL, to=Status.CONFIRMED, guard=GUARD, sets={"memo": {"$add": EVIL}}, **WHY)
+    yield advance(mint, ID, frm=EVIL, to=Status.PENDING, guard=GUARD, sets={"memo": {"$add": EVIL}}, **WHY)
     yield repair(mint, ID, fields={"memo": EVIL}, was={"memo": EVIL, "status": EVIL}, guard=GUARD, **WHY)
     yield repair(mint, ID, fields={"memo": EVIL}, was={"memo": "\ufffd", "status": 5}, status=Status.PENDING, **WHY)
     yield replace_unreadable(mint, ID, size=5, fresh={"_id": ID, "memo": EVIL, "status": "pending"}, **WHY)
     objection = dict.fromkeys(("signer", "code", "reason", "signature"), EVIL)
     yield add_objection(mint, ID, frm=EVIL, objection=objection, now=NOW, guard=GUARD)
-    yield fail(mint, ID, frm=EVIL, objections=PAIRS, signers=[EVIL], signatures=[EVIL], guard=GUARD, **WHY)
+    yield fail(mint, ID, frm=Status.CONFIRMED, objections=PAIRS, signers=[EVIL], signatures=[EVIL], guard=GUARD, **WHY)
     yield show_waiting(mint, ID, frm=EVIL, confirmations=1, waiting=(EVIL, {"a": EVIL}), **BY)
     checked: dict[str, Any] = {"verified": PAIRS, "invalid": PAIRS, "order": [EVIL], "threshold": 2, "guard": GUARD, **WHY}
     yield append_signature(
@@ -134,6 +134,28 @@ def test_a_repair_names_what_it_replaces() -> None:
 def test_nobody_fails_a_document_alone() -> None:
     with pytest.raises(ValueError, match="objections: none given"):
         fail(Collection.MINT, ID, frm="pending", objections=[], signers=[], signatures=[], **WHY)
+
+
+STARTS: list[Any] = [*Status, EVIL, "", 5, None]
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("end", Status)
+def test_a_move_that_is_not_in_the_table_is_no_write(start: Any, end: Status) -> None:
+    """A status that is none of ours may only be reset to `pending`; a repair may leave the status as it is."""
+    legal = end in TRANSITIONS[start] if start in set(Status) else end is Status.PENDING
+    writes: list[Callable[[], Update]] = [
+        lambda: advance(Collection.MINT, ID, frm=start, to=end, **WHY),
+        lambda: repair(Collection.MINT, ID, fields={}, was={"status": start}, status=end, **WHY),
+    ]
+    if end is Status.FAILED:
+        writes.append(lambda: fail(Collection.MINT, ID, frm=start, objections=PAIRS, signers=[], signatures=[], **WHY))
+    for number, write in enumerate(writes):
+        if legal or (number == 1 and start == end):
+            assert write().pipeline[0]["$set"]["status"] == {"$literal": end.value}
+        else:
+            with pytest.raises(ValueError, match=f"no request moves from .* to {end.value}"):
+                write()
 
 
 @pytest.mark.parametrize("threshold", [0, -1])
