@@ -2,9 +2,9 @@
 
 >>> configure_logs(level="INFO", format="json", secrets=settings.secrets())
 
-SECURITY: local variables never appear in tracebacks (`diagnose=False`), and every line is searched for the registered
-secrets and for user and password in URLs after it has been composed, so that exceptions and the messages of libraries
-are covered too. Keys are not registered here: no part of the program but the signers ever holds one.
+SECURITY: TRUST.md, rule 7. Local variables never appear in tracebacks (`diagnose=False`), and every line is searched for
+the registered secrets and for user and password in URLs after it has been composed, so that exceptions and the messages of
+libraries are covered too. Keys are not registered here: no part of the program but the signers ever holds one.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The bridge's identity: everything that enters signed bytes or classification, the same for every validator (trust rule 8)."""
+"""The bridge's identity: what enters signed bytes or classification, the same for every validator (TRUST.md, rule 8)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

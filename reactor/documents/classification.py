@@ -1,6 +1,7 @@
-"""What a deposit or burn is to become, from the chains and the bridge's identity alone: one deposit, one outcome.
+"""What a deposit or burn is to become, from the chains and the bridge's identity alone.
 
-The fee and the maximum in force are those of the event's own height, so every validator classifies alike at any time.
+One deposit, one outcome (TRUST.md, rule 9). The fee and the maximum in force are those of the event's own height, so
+every validator classifies alike at any time.
 """
 
 from dataclasses import dataclass

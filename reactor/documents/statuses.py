@@ -1,7 +1,7 @@
 """The statuses of a request and the moves between them: the one table that flows, store and docs agree on.
 
 `pending → confirmed → signed → submitted → success | failed` is the scoping document's list. The ways back exist because
-a status is a claim that anyone with write access can make (DESIGN: trust rule 2): what is not earned is set back.
+a status is a claim that anyone with write access can make (TRUST.md, rule 2): what is not earned is set back.
 """
 
 from enum import StrEnum
@@ -59,7 +59,7 @@ _BACK: Final = {
 }
 
 TRANSITIONS: Final[dict[Status, frozenset[Status]]] = {
-    # What the chains show as done goes to success from any status, without signing (DESIGN: trust rule 2).
+    # What the chains show as done goes to success from any status, without signing (TRUST.md, rule 2).
     status: frozenset(_FORWARD[status] | _BACK.get(status, set()) | ({Status.SUCCESS} - {status}))
     for status in Status
 }

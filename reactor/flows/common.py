@@ -36,7 +36,7 @@ def without_source(document: AnyRequest, facts: Common) -> Decision:
 def refute(document: AnyRequest, facts: Common, code: ObjectionCode) -> Decision:
     """Object, and fail the document once a quorum of verified objections stands in it.
 
-    SECURITY: nobody fails a document alone, and never one over which a valid signature exists.
+    SECURITY: nobody fails a document alone (TRUST.md, rule 11), and never one over which a valid signature exists.
     """
     enough = len(facts.objectors) >= facts.quorum.objections
     if document.status == Status.FAILED and enough:
@@ -128,7 +128,7 @@ def default(document: AnyRequest, name: str) -> object:
 def unproven(document: AnyRequest, facts: Common, back: Status) -> Decision:
     """A claim ahead of the evidence: set back once refuted, else wait for the own node to catch up.
 
-    SECURITY: trust rule 2. What is set back is only the claim; whatever was signed stays journaled.
+    SECURITY: TRUST.md, rule 2. What is set back is only the claim; whatever was signed stays journaled.
     """
     if facts.claim_refuted:
         return Move(back, f"{document.status} was claimed without evidence on chain")
@@ -147,7 +147,7 @@ class Completion:
 
 
 def completed(document: AnyRequest, end: Completion, also: Mapping[str, Any]) -> Decision:
-    """SECURITY: what the chains show as done goes to success from any status, and nothing is signed (trust rule 2)."""
+    """SECURITY: what the chains show as done goes to success from any status, and nothing is signed (TRUST.md, rule 2)."""
     if not end.final:
         # A claim of success is neither proven nor refuted by an event that is there: it becomes final, or vanishes.
         return Move(Status.SUBMITTED, end.seen, end.trace) if document.status == Status.SIGNED else end.until_final

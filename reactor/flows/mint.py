@@ -38,7 +38,7 @@ def decide(document: Mint, facts: MintFacts) -> Decision:
         return without_source(document, facts)
     if not source.final:
         return not_final(facts)
-    # SECURITY: one deposit, one outcome. A deposit that is to be refunded or cannot be paid is never minted.
+    # SECURITY: one deposit, one outcome (TRUST.md, rule 9). A deposit that is to be refunded or cannot be paid is never minted.
     if not isinstance(source.outcome, ToMint):
         return refute(document, facts, no_outcome(source.outcome) or ObjectionCode.OTHER_OUTCOME)
     return repair(document, facts) or _minted(document, facts) or STEPS[Status(document.status)](document, facts)

@@ -1,4 +1,4 @@
-"""Which of the vault's transactions pays which event (trust rule 5), and which pay nothing that is known (trust rule 6)."""
+"""Which of the vault's transactions pays which event (TRUST.md, rule 5), and which pay nothing that is known (rule 6)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

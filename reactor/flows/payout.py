@@ -42,7 +42,7 @@ def decide(document: Payout, facts: PayoutFacts) -> Decision:
         return without_source(document, facts)
     if not source.final:
         return not_final(facts)
-    # SECURITY: one deposit, one outcome. A deposit that is to be minted is never refunded.
+    # SECURITY: one deposit, one outcome (TRUST.md, rule 9). A deposit that is to be minted is never refunded.
     if not isinstance(source.outcome, ToPay):
         return refute(document, facts, no_outcome(source.outcome) or ObjectionCode.OTHER_OUTCOME)
     steps = repair(document, facts) or _paid(document, facts) or _attempt(document, facts)
@@ -50,7 +50,7 @@ def decide(document: Payout, facts: PayoutFacts) -> Decision:
 
 
 def _paid(document: Payout, facts: PayoutFacts) -> Decision | None:
-    """SECURITY: trust rule 5. `facts.paid` was searched among the vault's own transactions, whatever the document says."""
+    """SECURITY: TRUST.md, rule 5. `facts.paid` was searched among the vault's own transactions, whatever the document says."""
     if facts.paid is None:
         return None
     end = Completion(
@@ -132,7 +132,7 @@ def _success(document: Payout, facts: PayoutFacts) -> Decision:
 
 
 def _short(facts: PayoutFacts) -> Wait | None:
-    """SECURITY: a return that fails in a block for lack of funds could be re-wrapped and paid later, beside its successor."""
+    """SECURITY: TRUST.md, rule 12. A return that failed for lack of funds could be wrapped anew and paid beside its successor."""
     if facts.shortfall <= 0:
         return None
     return Wait(WaitReason.VAULT_SHORT, {"short": str(facts.shortfall)}, Wake(after=SHORT_RETRY))

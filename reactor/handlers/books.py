@@ -1,4 +1,4 @@
-"""Books: every vault outflow has a burn or a bad deposit behind it, every `Minted` a deposit, on the own chains (trust rule 6).
+"""Books (TRUST.md, rule 6): every vault outflow has a burn or a bad deposit behind it, every `Minted` a deposit.
 
 Unexplained means that both own scanners are final past it and no source is found. Then this validator signs nothing more until
 its operator has looked and released it. The same where the sums say that more is out than in.

@@ -17,7 +17,8 @@ def own_signature_known(
 ) -> bool:
     """Hold all signing where a valid own signature is newer than the journal and unknown to it.
 
-    SECURITY: it means a lost journal or a second process with the same key; either could sign a second digest for one event.
+    SECURITY: TRUST.md, rule 14. It means a lost journal or a second process with the same key; either could sign a second digest
+    for one event.
     """
     if not own_entry or origin.event is None or context.me.observes:
         return True

@@ -1,6 +1,6 @@
 """The signed heartbeat: what this validator says of itself, and what it hears the others say.
 
-It listens for two things: another bridge identity (trust rule 8), and another process with its own key (`twins`).
+It listens for two things: another bridge identity (TRUST.md, rule 8), and another process with its own key (`twins`).
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -278,7 +278,7 @@ class Hearts:
             if heard.phase != Phase.STOPPED and self._speaks_now(heard, now):
                 others[address] = heard.identity
         different = sorted(address for address, identity in others.items() if identity != own)
-        # SECURITY: trust rule 8. One that stands alone against M others is the one with the wrong configuration.
+        # SECURITY: TRUST.md, rule 8. One that stands alone against M others is the one with the wrong configuration.
         clash = ""
         if len(different) >= quorum.threshold:
             who = counted(len(different), "validator runs", "validators run")

@@ -1,4 +1,4 @@
-"""The nonce of a mint: a function of the chains, the same for every validator at any time."""
+"""The nonce of a mint: a function of the chains (TRUST.md, rule 10), the same for every validator at any time."""
 
 from reactor.documents.events import Deposit
 from reactor.documents.reasons import WaitReason

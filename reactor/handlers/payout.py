@@ -124,7 +124,7 @@ class PayoutHandler(RequestHandler[Document, PayoutFacts]):
     # ------------------------------------------------------------------ the payment
 
     def _payment(self, origin: Origin, outcome: ToPay) -> Payment:
-        """SECURITY: trust rule 5. The vault's own transactions are searched for a payment of any attempt of this event."""
+        """SECURITY: TRUST.md, rule 5. The vault's own transactions are searched for a payment of any attempt of this event."""
         seen = self.context.ledger.returned_matching(outcome.recipient, outcome.amount, outcome.memo)
         entropies = self._entropies(origin.event)
         attempt = failed_attempts(entropies[:MOST_ATTEMPTS], [one.event for one in seen if one.final])

@@ -1,4 +1,4 @@
-"""The ledger decides, the collections inform (trust rule 0): each sweep compares the two.
+"""The ledger decides, the collections inform (TRUST.md, rule 0): each sweep compares the two.
 
 A document that is missing is inserted again. One that is there is rung, so that its handler compares and repairs it. Of settled
 events (done, or a mint that only waits for its user) one page per sweep is looked for, in turns: the change stream rings when

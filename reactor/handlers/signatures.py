@@ -19,7 +19,7 @@ class Signatures:
     def view(self, message: bytes, pairs: Iterable[Pair], members: Sequence[str]) -> SignatureView:
         """Entries of members that verify, the others, and whether the valid ones stand once each and in members' order.
 
-        SECURITY: trust rule 4. An entry found in the database counts only if it verifies for a member over the own digest.
+        SECURITY: TRUST.md, rule 4. An entry found in the database counts only if it verifies for a member over the own digest.
         """
         places = {member: place for place, member in enumerate(members)}
         valid: list[Pair] = []

@@ -78,7 +78,7 @@ def _identities(fresh: dict[str, Heartbeat], identity: str, threshold: int) -> C
         return passed("identity of others", f"the same in all {len(fresh)} fresh heartbeats" if fresh else "none to compare")
     shown = ", ".join(f"{address} has {fresh[address].identity[:12]}" for address in different)
     remedy = "compare `reactor config show` with their operators: chain ids, contracts, vault keys, start blocks, fees, maximum"
-    # SECURITY: trust rule 8. The one that stands alone against M others is the one with the wrong configuration.
+    # SECURITY: TRUST.md, rule 8. The one that stands alone against M others is the one with the wrong configuration.
     level: Level = "error" if threshold and len(different) >= threshold else "warning"
     return failed("identity of others", f"own {identity[:12]}; {shown}", remedy, level)
 

@@ -1,4 +1,4 @@
-"""The signing journal: what this validator has signed. It cannot be rebuilt (trust rule 3).
+"""The signing journal: what this validator has signed. It cannot be rebuilt (TRUST.md, rules 3 and 14).
 
 Every method is synchronous and safe to call from any thread: each thread has a connection of its own. `sign_batch` costs one
 disk sync, so callers batch and run it in one worker thread, while the event loop reads.
@@ -183,7 +183,7 @@ class Journal(UnsentAudits, CompleteSets):
         return self._bind(connection, entry, tally)
 
     def _bind(self, connection: Connection, entry: JournalEntry, tally: Tally) -> Verdict:
-        # SECURITY: the signature of an earlier attempt stays valid for ever; only a person can know that it is spent.
+        # SECURITY: TRUST.md, rule 12. An earlier attempt's signature stays valid for ever; only a person knows that it is spent.
         (released,) = connection.execute("SELECT max(attempt) FROM releases WHERE event = ?", (entry.event,)).fetchone()
         if entry.attempt > (released or 0):
             return Refused(Refusal.UNRELEASED, f"{entry.event}: attempt {entry.attempt} waits for an operator's release")

@@ -17,7 +17,8 @@ CORRUPT_REMEDY = (
     " make a new one with `reactor journal new`, which signs nothing older"
 )
 
-# The constraints repeat what `sign_batch` checks: no bug in the code above them can note a second digest or move a slot.
+# SECURITY: TRUST.md, rule 3. The constraints repeat what `sign_batch` checks: no bug in the code above them can note a second
+# digest or move a slot.
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE signatures (

@@ -1,4 +1,4 @@
-"""The ledger: what this validator's own scanners saw on its own nodes (trust rule 0). It can be rebuilt from the start blocks.
+"""The ledger (TRUST.md, rule 0): what this validator's scanners saw on its own nodes. It can be rebuilt from the start blocks.
 
 Every method is synchronous and safe to call from any thread (each has a connection of its own). Reads are single indexed
 queries of tens of microseconds, fit for the event loop. Writes are one transaction each, without a disk sync of their own:

@@ -1,6 +1,6 @@
 """Roles and users of the shared database: what a validator, a frontend and an operator may do, and nothing beyond it.
 
-They limit what a stolen password can do. No safety rests on them: who administers the cluster may do everything (DESIGN: trust).
+They limit what a stolen password can do. No safety rests on them (TRUST.md, rule 13): who administers the cluster may do all.
 MongoDB's roles cannot limit fields, so a validator's password can still change any request; it cannot make one go away.
 """
 

@@ -298,7 +298,7 @@ class Validator:
         return True
 
     def _earned(self, doc: Id, document: AnyRequest, plan: Plan, to: Status) -> None:
-        """Rule 2: who moves a document on has the evidence himself."""
+        """TRUST.md, rule 2: who moves a document on has the evidence himself."""
         event, facts = plan.event, plan.facts
         match to:
             case Status.CONFIRMED if document.status == Status.PENDING:
