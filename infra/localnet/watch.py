@@ -13,14 +13,14 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.change_stream import AsyncDatabaseChangeStream
 
 from infra.localnet.deploy import UNIT
-from reactor.documents.reasons import WAIT_SENTENCES, WaitReason
+from reactor.documents.reasons import WaitReason
 from reactor.documents.statuses import Collection
 from reactor.engine.tasks import end
 from reactor.store.connection import Document, Store
 
 WATCHED: Final = (Collection.MINT, Collection.INVALID_MINT, Collection.BURN, Collection.MINTED, Collection.RETURNED)
 _SHORT: Final = 10
-_SENTENCES: Final[Mapping[str, str]] = {reason.value: sentence for reason, sentence in WAIT_SENTENCES.items()}
+_SENTENCES: Final[Mapping[str, str]] = {reason.value: reason.sentence for reason in WaitReason}
 # What passes within a moment would only drown the rest.
 _QUIET: Final = frozenset({WaitReason.SIGNATURES.value})
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from reactor.cli.common import clean
 from reactor.documents.models import REQUEST_MODELS, AnyRequest, Mint, Payout, read_request
-from reactor.documents.reasons import OBJECTION_SENTENCES, WAIT_SENTENCES, ObjectionCode, WaitReason
+from reactor.documents.reasons import HoldReason, ObjectionCode, Reason, WaitReason
 from reactor.documents.statuses import Collection
 from reactor.sentences import counted
 
@@ -161,15 +161,23 @@ class Changes:
 
 def waiting_sentence(reason: str, params: Mapping[str, str]) -> str:
     """The sentence of a reason with its parameters; an unknown reason as it stands."""
-    known = {one.value: sentence for one, sentence in WAIT_SENTENCES.items()}
     shown = ", ".join(f"{clean(name, 40)} {clean(value, 200)}" for name, value in sorted(params.items()))
-    return known.get(reason, clean(reason, 100)) + (f" ({shown})" if shown else "")
+    return _sentence(WaitReason, reason) + (f" ({shown})" if shown else "")
 
 
 def objection_sentence(code: str) -> str:
     """The sentence of an objection's code; an unknown code as it stands."""
-    known = {one.value: sentence for one, sentence in OBJECTION_SENTENCES.items()}
-    return known.get(code, clean(code, 100))
+    return _sentence(ObjectionCode, code)
+
+
+def hold_sentence(reason: str) -> str:
+    """The sentence of a hold's reason; an unknown reason as it stands."""
+    return _sentence(HoldReason, reason)
+
+
+def _sentence(kind: type[Reason], code: str) -> str:
+    known = kind.of_code(code)
+    return clean(code, 100) if known is None else known.sentence
 
 
 def concerns(raw: Mapping[str, Any], statuses: Sequence[str], addresses: Sequence[str], hashes: Sequence[str]) -> bool:
@@ -255,4 +263,14 @@ def _short(text: str) -> str:
     return clean(text if len(text) <= length + 2 else f"{text[:length]}…", 40) or "?"
 
 
-__all__ = ["Changes", "Line", "ObjectionCode", "WaitReason", "concerns", "objection_sentence", "pokt", "waiting_sentence"]
+__all__ = [
+    "Changes",
+    "Line",
+    "ObjectionCode",
+    "WaitReason",
+    "concerns",
+    "hold_sentence",
+    "objection_sentence",
+    "pokt",
+    "waiting_sentence",
+]

@@ -27,7 +27,6 @@ from reactor.documents.keys import burn_key, deposit_key
 from reactor.documents.models import NO_TIME, AnyRequest, InvalidMint, Mint, read_request
 from reactor.documents.models import Burn as BurnModel
 from reactor.documents.objections import objection_digest
-from reactor.documents.reasons import OBJECTION_SENTENCES
 from reactor.documents.statuses import TERMINAL, Collection, Status
 from reactor.state.holds import SIGNING, Direction, direction_scope, event_scope, recipient_scope
 
@@ -340,7 +339,7 @@ def _outcome(bridge: Bridge, source: Deposit | Burn) -> str:
             said = f"pay {amount} upokt to {recipient}, fee {fee}"
             return said if cause is None or isinstance(source, Burn) else f"{said}: {_why_refunded(bridge, source, cause)}"
         case NotPayable(code):
-            return f"not payable: {OBJECTION_SENTENCES[code]}"
+            return f"not payable: {code.sentence}"
 
 
 def _why_refunded(bridge: Bridge, deposit: Deposit, cause: RefundCause) -> str:

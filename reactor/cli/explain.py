@@ -319,6 +319,8 @@ def _print_ledger(ledger: dict[str, Any] | None) -> None:
 
 
 def _print_here(here: dict[str, Any] | None) -> None:
+    from reactor.cli.changes import hold_sentence
+
     if here is None:
         _row("journal", "none on this machine")
         return
@@ -328,7 +330,7 @@ def _print_here(here: dict[str, Any] | None) -> None:
         _row("journal", f"signed {row['outcome']}, attempt {row['attempt']}, {moment(row['at'])} UTC, digest {row['digest']}")
     for hold in here["holds"]:
         detail = f"{clean(hold['reason'])} by {clean(hold['by'])}: {clean(hold['detail'])}"
-        _row("held", f"{hold['id']} {clean(hold['scope'])} {detail}")
+        _row("held", f"{hold['id']} {clean(hold['scope'])} {detail} ({hold_sentence(hold['reason'])})")
 
 
 def _print_history(one: Dossier) -> None:

@@ -168,9 +168,12 @@ def export(config: ConfigOption = None, output: OutputOption = None) -> None:
 
 
 def _print_holds(active: list[dict[str, Any]]) -> None:
+    from reactor.cli.changes import hold_sentence
+
     say(f"{'held':<16} {len(active) or 'nothing'}")
     for hold in active:
-        say(f"  {hold['id']:>4}  {clean(hold['scope'])}  {clean(hold['reason'])} by {clean(hold['by'])}: {clean(hold['detail'])}")
+        what = f"{clean(hold['scope'])}  {clean(hold['reason'])} by {clean(hold['by'])}: {clean(hold['detail'])}"
+        say(f"  {hold['id']:>4}  {what} ({hold_sentence(hold['reason'])})")
 
 
 def _print_signatures(rows: list[dict[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from reactor.cli.changes import waiting_sentence
 from reactor.documents.classification import ToMint
 from reactor.documents.events import Burn, Deposit
 from reactor.documents.models import AnyRequest, Mint
-from reactor.documents.reasons import WaitReason
+from reactor.documents.reasons import Of, WaitReason
 from reactor.documents.statuses import TERMINAL, Status
 from reactor.flows.refusals import refusal
 from reactor.handlers.mint import mint_terms
@@ -24,20 +24,7 @@ if TYPE_CHECKING:
     from reactor.chains.ethereum.types import ContractFacts
     from reactor.state.ledger import Ledger, Seen
 
-ONE_VALIDATORS: Final = frozenset(
-    {
-        WaitReason.HELD,
-        WaitReason.PAUSED,
-        WaitReason.OVER_THRESHOLD,
-        WaitReason.OVER_WINDOW,
-        WaitReason.IDENTITY,
-        WaitReason.OTHER_PROCESS,
-        WaitReason.STATE_REPLACED,
-        WaitReason.OLDER_THAN_JOURNAL,
-        WaitReason.JOURNAL_CONFLICT,
-        WaitReason.NOT_A_MEMBER,
-    }
-)
+ONE_VALIDATORS: Final = frozenset(one for one in WaitReason if one.of is Of.VALIDATOR)
 """What keeps the validator that says it from signing, and nobody else: over once its signature is there."""
 
 
@@ -99,13 +86,13 @@ Own = list[tuple[str, Mapping[str, str]]]
 
 
 def _own(look: Look) -> Own:
-    """What this machine finds: the codes of reasons (or a sentence of its own) with parameters."""
+    """What this machine finds: the codes of reasons with their parameters."""
     status = look.document.status if look.read else ""
     if look.event is not None and not look.event[1]:
         return [(WaitReason.NOT_FINAL.value, _depth(look.ledger, look.event[0]))]
     if status == Status.CONFIRMED and look.needed:
         if look.signed >= look.needed:
-            return [("enough have signed: a running validator completes it", {})]
+            return [(WaitReason.UNCOMPLETED.value, {})]
         return [(WaitReason.SIGNATURES.value, {"have": str(look.signed), "need": str(look.needed)})]
     if isinstance(look.document, Mint):
         return _of_mint(look, look.document, status)
@@ -147,7 +134,7 @@ def _earlier(ledger: Ledger | None, recipient: str, nonce: int) -> Own:
         return []
     before: Seen[Deposit] | None = ledger.mint_by_rank(recipient, nonce - 1 - base)
     which = {} if before is None else {"deposit": before.event.tx_hash}
-    return [("the recipient's mint before it must be taken first", {"nonce": str(nonce - 1), **which})]
+    return [(WaitReason.EARLIER_MINT.value, {"nonce": str(nonce - 1), **which})]
 
 
 def _of_payout(look: Look, status: str) -> Own:
@@ -159,5 +146,5 @@ def _of_payout(look: Look, status: str) -> Own:
             return [(WaitReason.RETURN_NOT_FINAL.value, {"height": str(under_way[-1].event.height)})]
         return [(WaitReason.RETURN_PENDING.value, {})]
     if status == Status.SIGNED and look.document.current_waiting is None:
-        return [("all have signed: a running validator submits the return", {})]
+        return [(WaitReason.UNSUBMITTED.value, {})]
     return []

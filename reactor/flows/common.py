@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from reactor.documents.classification import NotPayable
 from reactor.documents.models import AnyRequest
-from reactor.documents.reasons import OBJECTION_SENTENCES, ObjectionCode, WaitReason
+from reactor.documents.reasons import ObjectionCode, WaitReason
 from reactor.documents.statuses import Status
 from reactor.flows.decisions import Decision, Move, Object, Repair, Rest, Wait, Wake
 from reactor.flows.facts import Common
@@ -51,7 +51,7 @@ def refute(document: AnyRequest, facts: Common, code: ObjectionCode) -> Decision
         # Only a quorum sets such a claim back: one validator with a bad node must not write against the others.
         if document.status in _CLAIMS:
             return Move(Status.CONFIRMED, f"{document.status} was claimed of what {code.value} refutes")
-        return Move(Status.FAILED, f"{code.value}: {OBJECTION_SENTENCES[code]}")
+        return Move(Status.FAILED, f"{code.value}: {code.sentence}")
     missing = facts.quorum.objections - len(facts.objectors)
     return Wait(
         WaitReason.OBJECTIONS,

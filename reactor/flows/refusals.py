@@ -8,21 +8,13 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Final
 
-from reactor.documents.reasons import WaitReason
+from reactor.documents.reasons import Of, WaitReason
 from reactor.flows.decisions import Wake
 from reactor.flows.facts import Blocked, MintTerms
 
 FEE_UNIT: Final = 10_000
 """With its fee on the token mints multiples of this only (`BASIS_POINTS`), in upokt."""
-REFUSALS: Final = frozenset(
-    {
-        WaitReason.OVER_LIMIT,
-        WaitReason.COOLING_DOWN,
-        WaitReason.MINTING_PAUSED,
-        WaitReason.FEE_INDIVISIBLE,
-        WaitReason.NO_MINTER_ROLE,
-    }
-)
+REFUSALS: Final = frozenset(one for one in WaitReason if one.of is Of.CONTRACT)
 """What a signed mint waits for besides its user."""
 _LONGEST: Final = 3600.0
 _MINUTE: Final = 60

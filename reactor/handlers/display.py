@@ -8,15 +8,15 @@ from typing import Final
 
 from bson import ObjectId
 
-from reactor.documents.reasons import WaitReason
+from reactor.documents.reasons import Of
 from reactor.documents.statuses import Collection, Status
 from reactor.flows.decisions import Wait
 from reactor.flows.refusals import REFUSALS
 from reactor.handlers.context import Context
 from reactor.store import updates
 
-_FLEETING: Final = frozenset({WaitReason.TURN, WaitReason.LOST_RACE, WaitReason.OBSERVING})
-"""Over in a moment, or of this process alone: nothing that a user should read."""
+_FLEETING: Final = frozenset({Of.MOMENT, Of.PROCESS})
+"""Nothing that a user should read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def turn_at(key: str, head: int) -> str:
 async def show(context: Context, collection: Collection, document_id: ObjectId, label: Label, wait: Wait) -> None:
     """Write why the document waits, if it is this validator's turn and something changed."""
     head = context.heads.height(label.chain)
-    if context.me.observes or wait.reason in _FLEETING or label.status not in set(Status):
+    if context.me.observes or wait.reason.of in _FLEETING or label.status not in set(Status):
         return
     if label.status == Status.SIGNED and wait.reason in REFUSALS:
         return  # written at once by whoever found it

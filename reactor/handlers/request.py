@@ -12,7 +12,7 @@ from loguru import logger
 
 from reactor.documents.models import AnyRequest, read_request
 from reactor.documents.objections import objection_digest
-from reactor.documents.reasons import OBJECTION_SENTENCES, ObjectionCode, WaitReason
+from reactor.documents.reasons import ObjectionCode, Of, WaitReason
 from reactor.documents.statuses import Collection, Status
 from reactor.flows.decisions import Complete, Decision, Hold, Move, Object, Repair, Rest, Sign, Submit, Wait, Wake
 from reactor.flows.facts import Common
@@ -42,7 +42,6 @@ _TRIES: Final = 3
 _FARTHEST_LOOK: Final = 64
 """Heads that are looked ahead for the own turn to show something."""
 _ANY_HEIGHT: Final = 2**62
-_NOT_REOPENING: Final = frozenset({WaitReason.TURN, WaitReason.LOST_RACE})
 _AFTER_WRITE: Final = 2.0
 """The own write rings the own doorbell; this is the bound should that ring be lost."""
 BURST: Final = 1_000
@@ -189,7 +188,7 @@ class RequestHandler(ABC, Generic[D, F]):
         fresh = removed(self.context, origin.document) if was_there else origin.document
         if not await self.context.requests.insert(self.collection, fresh):
             return Rest(finished=False)
-        return Wait(WaitReason.LOST_RACE, wake=Wake(after=_AFTER_WRITE))
+        return Wait(WaitReason.WRITTEN, {"wrote": "insert"}, Wake(after=_AFTER_WRITE))
 
     def _settle(self, origin: Origin, result: Result | None, document_id: ObjectId) -> None:
         """The sweep looks only at what is open to this validator.
@@ -202,7 +201,7 @@ class RequestHandler(ABC, Generic[D, F]):
         own = origin.document is not None and origin.document["_id"] == document_id
         if isinstance(result, Rest) and own:
             self.context.ledger.settle(origin.key)
-        elif isinstance(result, Rest) or result.reason not in _NOT_REOPENING:
+        elif isinstance(result, Rest) or result.reason.of is not Of.MOMENT:
             self.context.ledger.unsettle(origin.key)
 
     async def _carry_out(self, handling: Handling[D, F], decision: Decision) -> Result | None:
@@ -375,7 +374,7 @@ class RequestHandler(ABC, Generic[D, F]):
         if isinstance(decision, Complete) and plan.late_welcome:
             # Nothing is left to do but to see that it stands.
             wake = replace(wake, rings=BURST, settle=self.context.turns.together(LATER_SECONDS))
-        return Wait(WaitReason.LOST_RACE, {"wrote": kind}, wake)
+        return Wait(WaitReason.WRITTEN, {"wrote": kind}, wake)
 
     async def _sign(self, handling: Handling[D, F], decision: Sign) -> Result | None:
         """SECURITY: the order is: block still there, journal synced to disk, signature made, signature published."""
@@ -431,7 +430,7 @@ class RequestHandler(ABC, Generic[D, F]):
         said = {
             "signer": self.context.me.address,
             "code": decision.code.value,
-            "reason": OBJECTION_SENTENCES[decision.code],
+            "reason": decision.code.sentence,
             "signature": "0x" + (await key.sign(digest, "objection")).hex(),
         }
         # SECURITY: as for a signature.

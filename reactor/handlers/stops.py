@@ -11,11 +11,10 @@ from typing import Final
 
 from loguru import logger
 
-from reactor.documents.reasons import HoldReason
+from reactor.documents.reasons import Ends, HoldReason
 from reactor.outages import Calm, duration
-from reactor.state.holds import PAUSED, SIGNING, Hold, direction_scope, ending
+from reactor.state.holds import SIGNING, Hold, direction_scope, ending
 from reactor.state.journal import Journal
-from reactor.state.limits import LIMIT_REASONS
 
 LOOK_SECONDS: Final = 1.0
 MOST_TOLD: Final = 20
@@ -105,12 +104,12 @@ def _what(scope: str) -> str:
 
 
 def _begun(hold: Hold) -> str:
-    if hold.reason == PAUSED:
+    if hold.ends is Ends.RESUMED:
         return f"{_what(hold.scope)} is paused by {_by(hold.by, hold.detail)}; it goes on with: {ending(hold)}"
     text = f"{_what(hold.scope)} is held, {hold.reason}: {hold.detail or 'no reason given'} (by {hold.by})"
-    if hold.reason in LIMIT_REASONS:
+    if hold.ends is Ends.BY_ITSELF:
         return f"{text}. It ends by itself, or with: {ending(hold)}"
-    if hold.reason == HoldReason.LOST_JOURNAL:
+    if hold.ends is Ends.AFTER_READING:
         return f"{text}. What to do: {ending(hold)}"
     return f"{text}. Release it once it is explained: {ending(hold)}"
 
@@ -124,7 +123,7 @@ def _since(hold: Hold) -> str:
 
 
 def _ended(hold: Hold, told: Hold) -> str:
-    kind = "resumed" if hold.reason == PAUSED else "released"
+    kind = "resumed" if hold.ends is Ends.RESUMED else "released"
     after = duration((hold.released_at or hold.at) - hold.at)
     who = _by(hold.released_by or "?", hold.released_why or "")
     # SECURITY: what is let go is accepted: it stands in the log though it was never told before.
@@ -133,7 +132,7 @@ def _ended(hold: Hold, told: Hold) -> str:
 
 
 def _was(hold: Hold) -> str:
-    return "paused" if hold.reason == PAUSED else f"held ({hold.reason})"
+    return "paused" if hold.ends is Ends.RESUMED else f"held ({hold.reason})"
 
 
 def _by(who: str, why: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlite3 import Connection
 from typing import Literal
 
-from reactor.documents.reasons import HoldReason
+from reactor.documents.reasons import Ends, HoldReason
 from reactor.state.database import Database, Row
 from reactor.state.limits import LIMIT_REASONS, Limits, Over, Tally
 from reactor.state.problems import StateProblem
@@ -17,7 +17,7 @@ Clock = Callable[[], float]
 SIGNING = "signing"
 """The scope that stops every signature of this validator."""
 
-PAUSED = "paused"
+PAUSED = HoldReason.PAUSED.value
 """The reason of a pause. Every other reason is a hold."""
 
 _COLUMNS = "id, scope, reason, subject, detail, by, at, released_by, released_at, released_why"
@@ -50,15 +50,21 @@ class Hold:
     released_at: int | None
     released_why: str | None
 
+    @property
+    def ends(self) -> Ends:
+        """How it ends; what another version of this program held, by its release."""
+        known = HoldReason.of_code(self.reason)
+        return Ends.RELEASED if known is None else known.ends
+
 
 def ending(hold: Hold) -> str:
     """The command that ends a hold or pause, as it is typed; of a lost journal, where it is written what comes before that.
 
     SECURITY: released because an old copy was put back, a lost journal would sign again what it does not remember.
     """
-    if hold.reason == HoldReason.LOST_JOURNAL:
+    if hold.ends is Ends.AFTER_READING:
         return 'see reactor/state/README.md, "A lost journal"'
-    command = f"resume {hold.scope.removeprefix('direction:')}" if hold.reason == PAUSED else f"release {hold.scope}"
+    command = f"resume {hold.scope.removeprefix('direction:')}" if hold.ends is Ends.RESUMED else f"release {hold.scope}"
     return f"reactor {command} --apply --why '…'"
 
 

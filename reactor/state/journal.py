@@ -12,7 +12,6 @@ from time import time
 from typing import Any, Literal, Self
 
 from reactor.documents.bridge import Bridge
-from reactor.documents.reasons import WaitReason
 from reactor.state.complete_sets import CompleteSets
 from reactor.state.database import BUSY, Database, meta_of, require_schema
 from reactor.state.holds import PAUSED, Clock, Direction, active_hold, event_scope
@@ -68,11 +67,7 @@ class JournalRow:
     at: int
 
 
-_OVER = {
-    WaitReason.OVER_THRESHOLD: Refusal.OVER_THRESHOLD,
-    WaitReason.OVER_WINDOW: Refusal.OVER_WINDOW,
-    WaitReason.LEDGER_BEHIND: Refusal.AMOUNT_UNKNOWN,
-}
+_OVER = {one.wait: one for one in Refusal if one.of_limits}
 _COLUMNS = "event, outcome, attempt, digest, slot, chain, height, direction, recipient, at"
 
 

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from sqlite3 import Connection
 from typing import Final
 
-from reactor.documents.reasons import HoldReason, WaitReason
+from reactor.documents.reasons import Ends, HoldReason, WaitReason
 from reactor.state.database import Row
 
-LIMIT_REASONS: Final = (HoldReason.OVER_THRESHOLD.value, HoldReason.OVER_WINDOW.value)
+LIMIT_REASONS: Final = tuple(one.value for one in HoldReason if one.ends is Ends.BY_ITSELF)
 """The holds that limits raise. They end by themselves: after the delay, or when the window has room again."""
 
 Read = Callable[[str, tuple[object, ...]], Sequence[Row]]

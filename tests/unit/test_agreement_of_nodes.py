@@ -11,7 +11,7 @@ from reactor.adapters import EthereumNode, PocketNode
 from reactor.chains.errors import NotAgreed, NotFound
 from reactor.documents.build import burn_document, deposit_document
 from reactor.documents.events import BlockRef
-from reactor.documents.reasons import WAIT_SENTENCES, WaitReason
+from reactor.documents.reasons import WaitReason
 from reactor.documents.statuses import Collection
 from reactor.endpoints import EndpointWatch, SameEvents
 from reactor.flows.decisions import Wait
@@ -97,7 +97,7 @@ async def test_the_reason_is_written_where_people_look(world: World) -> None:
     await agreed(handler, document["_id"], handler.handle(document["_id"]), shown=True)
     (update,) = world.requests.updates
     assert (update.kind, "not_agreed" in str(update.pipeline), "http://b" in str(update.pipeline)) == ("waiting", True, True)
-    assert "endpoints" in WAIT_SENTENCES[WaitReason.NOT_AGREED]
+    assert "endpoints" in WaitReason.NOT_AGREED.sentence
 
 
 async def test_other_errors_are_the_engines(world: World) -> None:

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from bson import ObjectId
 
-from reactor.cli.changes import Changes, concerns, objection_sentence, pokt, waiting_sentence
-from reactor.documents.reasons import OBJECTION_SENTENCES, WAIT_SENTENCES
+from reactor.cli.changes import Changes, concerns, hold_sentence, objection_sentence, pokt, waiting_sentence
+from reactor.documents.reasons import HoldReason, ObjectionCode, WaitReason
 from reactor.documents.statuses import Collection
 
 pytestmark = pytest.mark.unit
@@ -232,12 +232,15 @@ def test_whatever_a_document_holds_the_lines_are_lines(role, fields):
 
 
 def test_every_reason_has_its_sentence_and_unknown_ones_stand_as_they_are():
-    for reason, sentence in WAIT_SENTENCES.items():
-        assert waiting_sentence(reason.value, {}) == sentence
-    for code, sentence in OBJECTION_SENTENCES.items():
-        assert objection_sentence(code.value) == sentence
+    for reason in WaitReason:
+        assert waiting_sentence(reason.value, {}) == reason.sentence
+    for code in ObjectionCode:
+        assert objection_sentence(code.value) == code.sentence
+    for hold in HoldReason:
+        assert hold_sentence(hold.value) == hold.sentence
     assert waiting_sentence("moon", {"phase": "full"}) == "moon (phase full)"
     assert objection_sentence("moon") == "moon"
+    assert hold_sentence("moon") == "moon"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from reactor.cli.local import read_ledger, requests_in
 from reactor.cli.main import main
 from reactor.documents.events import BlockRef, Minted, Returned
 from reactor.documents.keys import deposit_key, document_id
-from reactor.documents.reasons import WAIT_SENTENCES, WaitReason
+from reactor.documents.reasons import WaitReason
 from reactor.documents.statuses import Collection, Status
 from reactor.parts import bridge_of
 from reactor.settings import Settings
@@ -59,7 +59,7 @@ def told(settings: Settings, document: dict[str, Any], role: Collection = Collec
     ]
 
 
-FINAL, HELD = WAIT_SENTENCES[WaitReason.NOT_FINAL], WAIT_SENTENCES[WaitReason.HELD]
+FINAL, HELD = WaitReason.NOT_FINAL.sentence, WaitReason.HELD.sentence
 STALE: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "a failed document is not said to wait for finality": ("failed", waits("not_final", BEFORE), []),
     "nor one that is done": ("success", waits("signatures", AFTER, have="2", need="3"), []),
@@ -105,8 +105,8 @@ def test_whatever_stands_there_an_old_reason_is_never_the_present_one(settings, 
 def test_a_signed_mint_says_that_its_user_can_take_it(settings):
     document = mint(settings, status="signed", waiting=waits("signatures", BEFORE, have="2", need="3"), history=moved("signed"))
     document |= signed_mint(settings, 0, 1)
-    assert told(settings, document) == [WAIT_SENTENCES[WaitReason.USER]]
-    assert told(settings, document, contract=FACTS) == [WAIT_SENTENCES[WaitReason.USER]]
+    assert told(settings, document) == [WaitReason.USER.sentence]
+    assert told(settings, document, contract=FACTS) == [WaitReason.USER.sentence]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_signed_mint_says_that_its_user_can_take_it(settings):
 def test_what_the_contracts_refuse_is_asked_of_the_own_node(settings, changes, reason):
     document = mint(settings, status="signed", history=moved("signed"), **signed_mint(settings, 0, 1))
     (one,) = told(settings, document, contract=replace(FACTS, **changes))
-    assert one.startswith(WAIT_SENTENCES[reason])
+    assert one.startswith(reason.sentence)
     stands = {**document, "waiting": waits(reason.value, AFTER)}
     assert len(told(settings, stands, contract=replace(FACTS, **changes))) == 1, "told once"
 

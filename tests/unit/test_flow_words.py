@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reactor.documents.models import AnyRequest
-from reactor.documents.reasons import OBJECTION_SENTENCES, HoldReason, ObjectionCode, WaitReason
+from reactor.documents.reasons import HoldReason, ObjectionCode, WaitReason
 from reactor.documents.statuses import Status
 from reactor.flows import mint, payout
 from reactor.flows.common import MOST_REPAIRS, default, differs
@@ -75,7 +75,7 @@ def test_what_is_refuted_counts_its_objections() -> None:
     have = {"code": "not_on_chain", "have": "1", "need": "3"}
     assert mint_says("pending", **mine, objectors=frozenset({ME})) == Wait(WaitReason.OBJECTIONS, have, Wake(rings=2))
     all_three = frozenset({ME, "0xa", "0xb"})
-    sentence = f"not_on_chain: {OBJECTION_SENTENCES[code]}"
+    sentence = f"not_on_chain: {code.sentence}"
     assert mint_says("pending", **mine, objectors=all_three) == Move(Status.FAILED, sentence)
     claimed = Move(Status.CONFIRMED, "signed was claimed of what not_on_chain refutes")
     assert mint_says("signed", **mine, objectors=all_three) == claimed

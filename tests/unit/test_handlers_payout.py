@@ -320,6 +320,26 @@ async def test_a_repair_that_lost_the_race_is_not_counted(world: World) -> None:
     assert world.ledger.repairs(f"burn:{burn_key(world.bridge, event.tx_hash, 0)}") == 1
 
 
+async def test_an_own_write_that_succeeded_is_no_lost_race(world: World) -> None:
+    event = burn(5)
+    ready(world, event)
+    payouts = handler(world)
+    document_id = put(world, event, status="pending")
+    world.requests.applies = False
+    lost = await payouts.handle(document_id, shown=True)
+    world.requests.applies = True
+    made = await payouts.handle(document_id, shown=True)
+    assert [update.kind for update in world.requests.updates] == ["advance"] * 4, "three lost, one made, and none shown"
+    del world.requests.documents[document_id]
+    inserted = await payouts.handle(document_id, shown=True)
+    assert isinstance(lost, Wait)
+    assert (lost.reason, lost.params) == (WaitReason.LOST_RACE, {})
+    assert isinstance(made, Wait)
+    assert (made.reason, made.params) == (WaitReason.WRITTEN, {"wrote": "move"})
+    assert isinstance(inserted, Wait)
+    assert (inserted.reason, inserted.params) == (WaitReason.WRITTEN, {"wrote": "insert"})
+
+
 async def test_nothing_is_signed_when_the_block_goes_between_the_decision_and_the_signature(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
