@@ -111,7 +111,7 @@ class Context:
         return None
 
     async def still_there(self, chain: str, block: BlockRef) -> bool:
-        """SECURITY: TRUST.md, rule 1. The source's block, by hash, on the own node, right before a signature.
+        """SECURITY: the source's block, by hash, on the own node, right before a signature.
 
         The node's answer is ten seconds old at most: so long all that is signed of one block shares one question. It asks whether
         a final block is still there; one that is replaced within these seconds could as well be so right after the signature.

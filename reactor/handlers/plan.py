@@ -18,7 +18,8 @@ F_co = TypeVar("F_co", bound=Common, covariant=True)
 class Plan(Generic[F_co]):
     """One handling's facts and material.
 
-    `message` is what is signed (a 32-byte digest for Ethereum, the sign bytes for Pocket), None while it cannot be built.
+    SECURITY: TRUST.md, rule 1. `message` is what is signed (a 32-byte digest for Ethereum, the sign bytes for Pocket), built from
+    the own ledger and nodes; None while it cannot be built.
     `guard`: the document's fields that enter those bytes, as they must stand when the write applies. `copies`: fields computed
     from the chains that travel with a signature. `order`: the signers' order, None for ascending addresses.
     `threshold_by_append`: how many verified signatures make the document `signed` in the append itself, None where the

@@ -11,7 +11,7 @@ from typing import Final
 
 from loguru import logger
 
-from reactor.documents.reasons import Ends, HoldReason
+from reactor.documents.reasons import Ends
 from reactor.outages import Calm, duration
 from reactor.state.holds import SIGNING, Hold, direction_scope, ending
 from reactor.state.journal import Journal
