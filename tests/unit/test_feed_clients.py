@@ -7,9 +7,9 @@ import pytest
 from pymongo.errors import ServerSelectionTimeoutError
 
 from reactor.engine.backoff import Backoff
-from reactor.engine.clock import settle
 from reactor.engine.feed import ChangeFeed, FeedOptions, ScanReason
 from reactor.store.problem import StoreProblem
+from tests.virtual_clock import settle
 
 pytestmark = pytest.mark.unit
 
