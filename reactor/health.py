@@ -406,7 +406,7 @@ def standing_of(beat: Heartbeat | None, now: datetime) -> Standing:
         return Standing(State.STOPPED, healthy=False, signs=nothing, why="; ".join(beat.problems) or "it was stopped")
     age, patience = (now - beat.updated_at).total_seconds(), patience_of(beat)
     if age < -patience:
-        why = f"its heartbeat is dated {-age:.0f} s ahead: its clock or the clock here is wrong"
+        why = f"its heartbeat {dated_ahead(-age)}"
         return Standing(State.LATE, healthy=False, signs=nothing, why=why)
     if age > patience:
         state = State.LATE if age <= max(GONE_SECONDS, 2 * patience) else State.GONE
@@ -416,6 +416,11 @@ def standing_of(beat: Heartbeat | None, now: datetime) -> Standing:
     able = frozenset(beat.signs) if beat.phase else frozenset(SIGNING if beat.healthy else ())
     why = "" if beat.healthy else "; ".join(beat.problems) or "it says that it is not healthy, and not why"
     return Standing(state, healthy=beat.healthy, signs=able, why=why)
+
+
+def dated_ahead(seconds: float) -> str:
+    """What is said of a heartbeat that is dated so far ahead, in a sentence without its subject."""
+    return f"is dated {seconds:.0f} s ahead: its clock or the clock here is wrong"
 
 
 def seconds_ahead(beat: Heartbeat, now: datetime) -> float:

@@ -28,6 +28,7 @@ from reactor.health import (
     Problem,
     Trouble,
     cannot,
+    dated_ahead,
     entries,
     phase_of,
     problems_of,
@@ -243,16 +244,14 @@ class Hearts:
             self.heard_at[one.eth_address] = self.monotonic()
         ahead = seconds_ahead(one, now)
         if ahead and not (before and seconds_ahead(before, now)):
-            logger.warning(
-                "the heartbeat of {} is dated {:.0f} s ahead: its clock or the clock here is wrong", one.eth_address, ahead
-            )
+            logger.warning("the heartbeat of {} {}", one.eth_address, dated_ahead(ahead))
 
     @property
     def problems(self) -> list[str]:
         """Who is heard with a date far ahead of the clock here, in words."""
         now = self.context.now()
         return [
-            f"the heartbeat of {one.eth_address} is dated {ahead:.0f} s ahead: its clock or the clock here is wrong"
+            f"the heartbeat of {one.eth_address} {dated_ahead(ahead)}"
             for one in self.others()
             if (ahead := seconds_ahead(one, now))
         ]
