@@ -14,8 +14,7 @@ from reactor.sentences import counted
 
 if TYPE_CHECKING:
     from reactor.documents.bridge import Bridge
-    from reactor.documents.classification import ToMint
-    from reactor.documents.events import Deposit, Event
+    from reactor.documents.events import Event
     from reactor.settings import Settings
     from reactor.state.journal import Journal
     from reactor.state.ledger import Ledger, Seen
@@ -106,14 +105,13 @@ def _to_be_minted(ledger: Ledger, bridge: Bridge, seen: Seen[Event]) -> bool:
     from reactor.documents.classification import ToMint, classify_deposit
     from reactor.documents.events import Deposit
 
-    event = seen.event
-    outcome = classify_deposit(bridge, event) if isinstance(event, Deposit) else None
-    return isinstance(event, Deposit) and isinstance(outcome, ToMint) and not _minted(ledger, event, outcome)
-
-
-def _minted(ledger: Ledger, deposit: Deposit, outcome: ToMint) -> bool:
-    base, rank = ledger.base_nonce(outcome.recipient), ledger.mint_rank(deposit)
-    return base is not None and rank is not None and bool(ledger.minted(outcome.recipient, base + rank))
+    if not isinstance(seen.event, Deposit):
+        return False
+    outcome = classify_deposit(bridge, seen.event)
+    if not isinstance(outcome, ToMint):
+        return False
+    nonce = ledger.nonce_of(seen.event, outcome.recipient)
+    return nonce is None or not ledger.minted(outcome.recipient, nonce)
 
 
 def scopes_of(bridge: Bridge, event: Event, key: str) -> set[str]:

@@ -148,8 +148,8 @@ def _own_nonce(known: Known, event: Deposit | Burn) -> str:
     outcome = classify_deposit(known.bridge, event) if isinstance(event, Deposit) else None
     if known.ledger is None or not isinstance(event, Deposit) or not isinstance(outcome, ToMint):
         return ""
-    base, rank = known.ledger.base_nonce(outcome.recipient), known.ledger.mint_rank(event)
-    return "" if base is None or rank is None else str(base + rank)
+    nonce = known.ledger.nonce_of(event, outcome.recipient)
+    return "" if nonce is None else str(nonce)
 
 
 def _reasons(known: Known, dossier: Dossier, event: tuple[Deposit | Burn, bool] | None) -> list[Reason]:

@@ -279,6 +279,11 @@ class Ledger(Wishes, SecondReadings):
         query = f"SELECT count(*) FROM events WHERE {_TO_MINT} AND (height, position) <= (?, ?)"  # noqa: S608
         return self._count(query, row[0], deposit.height, deposit.index)
 
+    def nonce_of(self, deposit: Deposit, recipient: str) -> int | None:
+        """The nonce with which this deposit is minted: base plus rank. None where this ledger does not know one of them yet."""
+        base, rank = self.base_nonce(recipient), self.mint_rank(deposit)
+        return None if base is None or rank is None else base + rank
+
     def mint_by_rank(self, recipient: str, rank: int) -> Seen[Deposit] | None:
         """The deposit with this place, from 1; None if there are fewer."""
         return _first(self.deposits_to_mint(recipient, 1, rank - 1)) if rank > 0 else None
