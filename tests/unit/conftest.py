@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from reactor.cli import audited
 from reactor.state.journal import Journal
@@ -26,6 +27,15 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     opened = Journal.create(tmp_path, BRIDGE, HEIGHTS, clock=lambda: NOW + 0.9)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """The log from INFO on, each line with its level."""
+    said: list[str] = []
+    number = logger.add(lambda line: said.append(str(line)), level="INFO", format="{level} {message}")
+    yield said
+    logger.remove(number)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from bson.errors import InvalidBSON
-from loguru import logger
 from pymongo.errors import AutoReconnect, OperationFailure
 
 from reactor.engine.batching import Batcher, BatchError
@@ -61,14 +60,6 @@ ANY = [
 
 def name_of(error: BaseException) -> str:
     return type(error).__name__
-
-
-@pytest.fixture
-def lines():
-    said: list[str] = []
-    number = logger.add(lambda line: said.append(str(line)), level="INFO", format="{level} {message}")
-    yield said
-    logger.remove(number)
 
 
 async def quick(stop: asyncio.Event) -> None:

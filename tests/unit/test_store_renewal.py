@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from loguru import logger
 from pymongo.errors import AutoReconnect
 
 from reactor.documents.statuses import Collection
@@ -62,14 +61,6 @@ class World:
 @pytest.fixture
 def world() -> World:
     return World()
-
-
-@pytest.fixture
-def lines():
-    said: list[str] = []
-    number = logger.add(lambda line: said.append(str(line)), level="INFO", format="{level} {message}")
-    yield said
-    logger.remove(number)
 
 
 async def test_another_client_takes_the_place_of_one_that_has_no_server_left(world, lines):
